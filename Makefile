@@ -1,0 +1,55 @@
+# The front door: each target is one line that calls the real tool. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+include src/ml_lifecycle/quiet.env
+export
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: run test test-full lint format lock env viz ui notebook bench clean help
+
+run: env  ## From the locked raw data to a registered model and its predictions
+	kedro run
+
+test: env  ## The whole test suite, with coverage
+	pytest
+
+test-full: env  ## The main job on all 336,776 flights, in a fresh clone
+	pytest -m full --no-cov
+
+lint: env  ## Style, types, layers and the freshness of the locks
+	ruff format --check . && ruff check . && mypy && lint-imports
+
+format: env  ## Rewrite the code in the one style
+	ruff format . && ruff check --fix .
+
+lock: env  ## Resolve pyproject.toml again into requirements/*.txt
+	$(COMPILE) pyproject.toml --group dev --upgrade --output-file requirements/dev.txt && $(COMPILE) pyproject.toml --constraint requirements/dev.txt --upgrade --output-file requirements/run.txt
+
+env: .venv/.complete  ## The virtual environment .venv, from the hashed locks
+
+.venv/.complete: requirements/uv.txt requirements/build.txt requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --build-constraints requirements/build.txt --requirement requirements/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+viz: env  ## The pipelines as a picture, in the browser
+	kedro viz run
+
+ui: env  ## Runs and models, in the browser
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+notebook: env  ## Jupyter Lab with catalog, context and pipelines loaded
+	kedro jupyter lab
+
+bench: env  ## Kedro against a plain script, and the cost of a no-op
+	python -m benchmarks.pipeline
+
+clean:  ## Remove everything a run made; raw data and .venv stay
+	rm -rf build mlruns mlflow.db $(addsuffix /*,$(filter-out data/01_raw,$(wildcard data/0*)))
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

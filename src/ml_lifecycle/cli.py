@@ -1,0 +1,36 @@
+"""`kedro run`, with errors in one line instead of a traceback."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DatasetError
+from kedro.validation import ParameterValidationError
+
+from ml_lifecycle.errors import ConfigurationError, DataContractError
+
+
+def _explained(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ParameterValidationError as error:
+            raise ConfigurationError(str(error)) from error
+        except DatasetError as error:
+            raise DataContractError(str(error)) from error
+
+    return run
+
+
+@click.group(name="ml-lifecycle")
+def cli() -> None:
+    """Commands of this project."""
+
+
+run = copy.copy(kedro_run)
+run.callback = _explained(kedro_run.callback)
+cli.add_command(run)

@@ -1,0 +1,1 @@
+"""Datasets of the catalog that Kedro does not bring."""

@@ -1,0 +1,68 @@
+"""Before any node runs: raw inputs are what DVC recorded, and the run knows what it is made of."""
+
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.pipeline import Pipeline
+
+from ml_lifecycle.errors import RawInputError
+from ml_lifecycle.provenance import raw_inputs, run
+
+RAW_INPUTS, RUN_RECORD = "raw_inputs", "run_record"
+
+
+def _is_raw(dataset: Any) -> bool:
+    metadata = getattr(dataset, "metadata", None) or {}
+    return bool(metadata.get("kedro-viz", {}).get("layer") == "raw")
+
+
+def _raw_paths(catalog: CatalogProtocol[Any], pipeline: Pipeline) -> dict[str, Path]:
+    """Files of the free inputs that the catalog places in the layer ``raw``."""
+    datasets = {name: catalog.get(name) for name in sorted(pipeline.inputs()) if not name.startswith("params:")}
+    paths = {}
+    for name, dataset in datasets.items():
+        if not _is_raw(dataset):
+            continue
+        if getattr(dataset, "_protocol", "file") != "file":
+            raise RawInputError(
+                f"The raw input '{name}' lies on '{dataset._protocol}', where DVC cannot check it. "
+                "Keep raw inputs in local files under DVC, and share them through a DVC remote."
+            )
+        paths[name] = Path(str(dataset._filepath))
+    return paths
+
+
+class OriginHook:
+    """Verifies raw inputs and hands the nodes what the run is made of."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keep the context: it knows the environment and the effective parameters."""
+        self._context = context
+
+    @hook_impl(tryfirst=True)  # a refused run must not leave an open MLflow run behind
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any]
+    ) -> None:
+        """Refuse changed raw inputs; add ``raw_inputs`` and ``run_record`` to the catalog.
+
+        Raises:
+            RawInputError: a raw input is not what DVC recorded.
+            ProvenanceError: the origin of the code or the environment is unknown.
+        """
+        project = Path(self._context.project_path)
+        paths = _raw_paths(catalog, pipeline)
+        verified = raw_inputs.verify(project, paths) if paths else {}
+        catalog[RAW_INPUTS] = MemoryDataset({name: raw.model_dump() for name, raw in verified.items()})
+        catalog[RUN_RECORD] = MemoryDataset(
+            run.collect(
+                project,
+                run_params["env"] or "base",
+                run_params["pipeline_names"] or ["__default__"],
+                self._context.config_loader["parameters"],
+            ),
+            copy_mode="assign",
+        )

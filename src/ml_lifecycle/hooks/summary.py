@@ -1,0 +1,82 @@
+"""The last thing a run prints: what it made, how good it is, and what to do next."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import mlflow
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from ml_lifecycle import registry
+from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
+from ml_lifecycle.metrics import METRICS
+from ml_lifecycle.model_card import interval
+
+PICTURES = ("roc_curve", "precision_recall_curve", "calibration_curve", "importance_chart", "rates_chart")
+MODEL = "registered_model"
+
+
+def _rows(report: dict[str, Any]) -> Iterator[str]:
+    yield "Rows"
+    for table, rows in report["rows"].items():
+        quarantined = rows["in"] - rows["kept"]
+        yield f"  {table:<12} {rows['in']:>9,} in = {rows['kept']:>9,} kept + {quarantined:>6,} quarantined"
+        for reason, count in rows["quarantined"].items():
+            yield f"  {'':<12} {count:>9,} {reason}"
+    slices = ", ".join(f"{name} {part['rows']:,}" for name, part in report["slices"].items())
+    yield f"  slices       {slices}"
+
+
+def _quality(evaluation: dict[str, Any]) -> Iterator[str]:
+    compared = {"model": evaluation["model"], **evaluation["baselines"]}
+    yield f"Quality on the judge slice ({evaluation['rows']:,} rows, {evaluation['confidence']:.0%} intervals)"
+    yield f"  {'':<18}" + "".join(f"{name:<24}" for name in compared)
+    for metric in METRICS:
+        yield f"  {metric:<18}" + "".join(f"{interval(figures[metric]):<24}" for figures in compared.values())
+    export = evaluation["export"]
+    yield f"  ONNX against scikit-learn: largest difference {export['largest_difference']} on {export['rows']:,} rows"
+
+
+def _registered(dataset: RegisteredModelDataset, run_id: str) -> Iterator[str]:
+    for registration in registry.registered_by(dataset.name, run_id):
+        yield f"Registered '{dataset.name}' version {registration.version}, SHA-256 {registration.digest}"
+        yield f"  {registration.decision}"
+    named = ", ".join(f"@{alias} = version {version}" for alias, version in sorted(registry.aliases(dataset.name).items()))
+    yield f"  aliases: {named or 'none'}"
+
+
+def _file(catalog: CatalogProtocol[Any], name: str) -> str:
+    return str(catalog.get(name)._filepath)
+
+
+class SummaryHook:
+    """Prints what the run made; each part only if the run made it."""
+
+    @hook_impl(tryfirst=True)  # before kedro-mlflow closes the run that the summary names
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any]
+    ) -> None:
+        """Print the summary of a run that succeeded."""
+        made = pipeline.all_outputs()
+        lines: list[str] = []
+        if "data_report" in made:
+            lines += _rows(catalog.load("data_report"))
+        if "evaluation" in made:
+            lines += _quality(catalog.load("evaluation"))
+        run = mlflow.active_run()
+        if MODEL in made and run is not None:
+            lines += _registered(catalog.get(MODEL), run.info.run_id)
+        if "model_card" in made:
+            pictures = " ".join(_file(catalog, name) for name in PICTURES)
+            lines += [f"Pictures     {pictures}", f"Model card   {_file(catalog, 'model_card_page')}"]
+        if "predictions" in made:
+            predictions = catalog.load("predictions")
+            answered = predictions.iloc[0]
+            lines += [
+                f"Predictions  {_file(catalog, 'predictions')}: {len(predictions):,} rows by "
+                f"'{answered['model_name']}' version {answered['model_version']}, SHA-256 {answered['model_digest']}"
+            ]
+        lines.append("Next         `kedro viz run` (pipelines), `make ui` (runs and models), `dvc repro` (what is out of date)")
+        click.echo("\n" + "\n".join(lines))

@@ -1,0 +1,69 @@
+"""A model as one ONNX file that describes itself: its roles and threshold are inside the bytes."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from ml_lifecycle.roles import TableRoles
+
+ROLES = "ml_lifecycle.roles"
+THRESHOLD = "ml_lifecycle.threshold"
+OUTPUT = "probability"
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """The bytes of a binary classifier with one input per feature column."""
+
+    content: bytes
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the bytes: the identity of the model."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @cached_property
+    def proto(self) -> onnx.ModelProto:
+        """The parsed graph."""
+        return onnx.load_model_from_string(self.content)
+
+    @cached_property
+    def _notes(self) -> dict[str, str]:
+        return {entry.key: entry.value for entry in self.proto.metadata_props}
+
+    @cached_property
+    def roles(self) -> TableRoles:
+        """What the model's columns are for."""
+        return TableRoles.model_validate_json(self._notes[ROLES])
+
+    @cached_property
+    def threshold(self) -> float:
+        """Probabilities from here on decide for the positive label."""
+        return float(json.loads(self._notes[THRESHOLD]))
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        return onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
+
+    def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Return the probability of the positive label for each row.
+
+        Args:
+            columns: the features, one array of n values each: float32, or text as objects.
+
+        Returns:
+            n probabilities.
+        """
+        inputs = {name: columns[name] for name in self.roles.columns}
+        probabilities: npt.NDArray[np.float32] = self._session.run([OUTPUT], inputs)[0]
+        return probabilities

@@ -1,0 +1,250 @@
+"""Nodes of training: search, fit, export, decide, judge."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import optuna
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from ml_lifecycle import estimators, export, metrics
+from ml_lifecycle.onnx_model import OnnxModel
+from ml_lifecycle.parameters import (
+    EstimatorOptions,
+    EvaluationOptions,
+    ExportOptions,
+    HistGradientBoostingOptions,
+    ModelOptions,
+    SearchOptions,
+)
+from ml_lifecycle.roles import TableRoles
+
+from .search import suggest
+
+logger = logging.getLogger(__name__)
+PREVALENCE = "prevalence"
+
+
+def _rows(model_input: pd.DataFrame, *splits: str) -> pd.DataFrame:
+    return model_input[model_input["row_split"].isin(splits)]
+
+
+def _columns(rows: pd.DataFrame, roles: TableRoles) -> dict[str, Any]:
+    texts = {name: rows[name].to_numpy(dtype=object) for name in roles.categorical}
+    return {name: rows[name].to_numpy() for name in roles.numeric} | texts
+
+
+def _fit(rows: pd.DataFrame, options: EstimatorOptions, numeric: list[str], categorical: list[str], seed: int) -> Pipeline:
+    unfitted = estimators.build(options, numeric, categorical, seed)
+    return estimators.fit(unfitted, rows[[*numeric, *categorical]], rows["row_target"])
+
+
+def search_options(
+    model_input: pd.DataFrame, table_roles: dict[str, Any], model: ModelOptions, search: SearchOptions, seed: int
+) -> dict[str, Any]:
+    """Search the estimator's options on the choose slice; with 0 trials, take them as given.
+
+    The judge slice is never looked at.
+    """
+    if not search.n_trials:
+        return {"estimator": model.estimator, "options": model.chosen.model_dump(), "trials": []}
+    roles = TableRoles.model_validate(table_roles)
+    train, choose = _rows(model_input, "train"), _rows(model_input, "choose")
+    trials: list[dict[str, Any]] = []
+
+    def quality(trial: optuna.Trial) -> float:
+        options = suggest(trial, model.chosen)
+        fitted = _fit(train, options, roles.numeric, roles.categorical, seed)
+        scores = fitted.predict_proba(choose[roles.columns])[:, 1]
+        scored = metrics.Scored.of(choose["row_target"], scores, bins=1)
+        reached = metrics.rounded(scored.metrics(np.ones(len(choose)))[search.metric])
+        trials.append({"options": options.model_dump(), search.metric: reached})
+        logger.info("search: candidate %d of %d, %s %.4f", len(trials), search.n_trials, search.metric, reached)
+        return reached
+
+    direction = "minimize" if search.metric in metrics.SMALLER_IS_BETTER else "maximize"
+    study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
+    study.optimize(quality, n_trials=search.n_trials)
+    best = trials[study.best_trial.number]
+    return {"estimator": model.estimator, "options": best["options"], "trials": trials}
+
+
+def fit_model(
+    model_input: pd.DataFrame, table_roles: dict[str, Any], model: ModelOptions, chosen_options: dict[str, Any], seed: int
+) -> Pipeline:
+    """Fit the estimator on the train slice."""
+    roles = TableRoles.model_validate(table_roles)
+    options = type(model.chosen).model_validate(chosen_options["options"])
+    return _fit(_rows(model_input, "train"), options, roles.numeric, roles.categorical, seed)
+
+
+def score_baselines(
+    model_input: pd.DataFrame, table_roles: dict[str, Any], baseline: HistGradientBoostingOptions, seed: int
+) -> pd.DataFrame:
+    """Score the judge slice with what a model must beat.
+
+    ``prevalence`` always answers with the share of positives in the train slice; each baseline
+    named in the roles is a boosted model that sees only the columns listed there.
+    """
+    roles = TableRoles.model_validate(table_roles)
+    train, judge = _rows(model_input, "train"), _rows(model_input, "judge")
+    scores = pd.DataFrame({"row_key": judge["row_key"], PREVALENCE: np.float32(train["row_target"].mean())})
+    for name, columns in roles.baselines.items():
+        numeric = [column for column in columns if column in roles.numeric]
+        categorical = [column for column in columns if column in roles.categorical]
+        fitted = _fit(train, baseline, numeric, categorical, seed)
+        scores[name] = fitted.predict_proba(judge[[*numeric, *categorical]])[:, 1].astype(np.float32)
+    return scores.reset_index(drop=True)
+
+
+def convert_model(fitted_model: Pipeline, table_roles: dict[str, Any]) -> onnx.ModelProto:
+    """Convert the fitted pipeline to ONNX."""
+    return export.convert(fitted_model, TableRoles.model_validate(table_roles))
+
+
+def seal_model(converted: onnx.ModelProto, model_input: pd.DataFrame, table_roles: dict[str, Any]) -> OnnxModel:
+    """Choose the threshold on the choose slice and write it, with the roles, into the model."""
+    roles = TableRoles.model_validate(table_roles)
+    choose = _rows(model_input, "choose")
+    scores = export.seal(converted, roles, threshold=0.5).predict(_columns(choose, roles))
+    return export.seal(converted, roles, metrics.best_threshold(choose["row_target"].to_numpy(), scores))
+
+
+def score_slices(onnx_model: OnnxModel, model_input: pd.DataFrame) -> pd.DataFrame:
+    """Score the choose and judge slices with the ONNX model, which is the model that will answer."""
+    rows = _rows(model_input, "choose", "judge")
+    scores = onnx_model.predict(_columns(rows, onnx_model.roles))
+    described = rows[["row_key", "row_time", "row_split", "row_target"]]
+    return described.assign(model=scores).reset_index(drop=True)
+
+
+def check_export(
+    fitted_model: Pipeline, onnx_model: OnnxModel, model_input: pd.DataFrame, options: ExportOptions
+) -> dict[str, Any]:
+    """Compare scikit-learn and ONNX on the whole judge slice; refuse a model that differs too much."""
+    judge = _rows(model_input, "judge")
+    roles = onnx_model.roles
+    scores = onnx_model.predict(_columns(judge, roles))
+    return export.compare(fitted_model, scores, judge[roles.columns], options.tolerance)
+
+
+def draw_probe(onnx_model: OnnxModel, model_input: pd.DataFrame, options: ExportOptions) -> pd.DataFrame:
+    """Take rows spread evenly over the judge slice, with the model's answers: a fingerprint of behaviour."""
+    judge = _rows(model_input, "judge")
+    positions = np.linspace(0, len(judge) - 1, min(options.probe_rows, len(judge))).astype(int)
+    probe = judge.iloc[positions][["row_key", *onnx_model.roles.columns]].reset_index(drop=True)
+    return probe.assign(probability=onnx_model.predict(_columns(probe, onnx_model.roles)))
+
+
+def _blocks(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Number the day of each row, or the row itself where there is no time."""
+    if rows["row_time"].isna().any():
+        return np.arange(len(rows))
+    return rows["row_time"].dt.normalize().rank(method="dense").to_numpy(np.int64) - 1
+
+
+def _bootstrap(rows: pd.DataFrame, options: EvaluationOptions, seed: int) -> metrics.Bootstrap:
+    return metrics.Bootstrap(_blocks(rows), options.bootstrap_samples, options.confidence, seed)
+
+
+def evaluate(
+    evaluation_scores: pd.DataFrame,
+    baseline_scores: pd.DataFrame,
+    onnx_model: OnnxModel,
+    export_report: dict[str, Any],
+    options: EvaluationOptions,
+    seed: int,
+) -> dict[str, Any]:
+    """Judge the model and its baselines on the judge slice, each figure with an interval.
+
+    ``improvements`` holds paired differences, positive where the model is better.
+    """
+    judge = evaluation_scores[evaluation_scores["row_split"] == "judge"]
+    judge = judge.merge(baseline_scores, on="row_key", validate="one_to_one")
+    baselines = [name for name in baseline_scores.columns if name != "row_key"]
+    bootstrap = _bootstrap(judge, options, seed)
+    scored = {
+        name: metrics.Scored.of(judge["row_target"], judge[name], options.calibration_bins)
+        for name in ("model", *baselines)
+    }
+
+    def figures(weights: metrics.Float) -> dict[str, float]:
+        by_name = {name: scores.metrics(weights) for name, scores in scored.items()}
+        better = {name: metrics.improvement(by_name["model"], by_name[name]) for name in baselines}
+        decisions = scored["model"].confusion(weights, onnx_model.threshold)
+        return _flat({"quality": by_name, "improvements": better, "decisions": {"model": decisions}})
+
+    report = _nested(bootstrap.interval(figures))
+    return {
+        "rows": len(judge),
+        "positives": int(judge["row_target"].sum()),
+        "confidence": options.confidence,
+        "bootstrap_samples": options.bootstrap_samples,
+        "model": report["quality"].pop("model"),
+        "baselines": report["quality"],
+        "improvements": report["improvements"],
+        "threshold": onnx_model.threshold,
+        "decisions": report["decisions"]["model"],
+        "calibration": scored["model"].calibration(),
+        "export": export_report,
+    }
+
+
+def _flat(figures: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    return {
+        f"{group}/{name}/{metric}": value
+        for group, by_name in figures.items()
+        for name, by_metric in by_name.items()
+        for metric, value in by_metric.items()
+    }
+
+
+def _nested(figures: dict[str, Any]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    for path, figure in figures.items():
+        group, name, metric = path.split("/")
+        report.setdefault(group, {}).setdefault(name, {})[metric] = figure
+    return report
+
+
+def evaluate_slices(
+    evaluation_scores: pd.DataFrame, model_input: pd.DataFrame, options: EvaluationOptions, seed: int
+) -> pd.DataFrame:
+    """Judge the model on parts of the judge slice: one row per column, value and metric.
+
+    ``month`` is taken from the time of the rows.
+    """
+    judge = evaluation_scores[evaluation_scores["row_split"] == "judge"]
+    parts = judge.merge(model_input.drop(columns=["row_time", "row_split", "row_target"]), on="row_key")
+    parts = parts.assign(month=parts["row_time"].dt.strftime("%Y-%m"))
+    found = []
+    for column in options.slices:
+        for value, rows in parts.groupby(column):
+            scored = metrics.Scored.of(rows["row_target"], rows["model"], options.calibration_bins)
+            figures = _bootstrap(rows, options, seed).interval(scored.metrics)
+            shape = {"column": column, "value": str(value), "rows": len(rows), "positives": int(rows["row_target"].sum())}
+            found += [{**shape, "metric": name, **figure} for name, figure in figures.items()]
+    return pd.DataFrame(found)
+
+
+def track_metrics(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Pick the figures that MLflow shows as metrics: value and interval of each."""
+    figures = {
+        **evaluation["model"],
+        **evaluation["decisions"],
+        **{
+            f"{baseline}.{name}": figure
+            for baseline, by_metric in evaluation["baselines"].items()
+            for name, figure in by_metric.items()
+        },
+    }
+    suffixes = {"value": "", "low": ".low", "high": ".high"}
+    return {
+        f"judge.{name}{suffix}": {"value": figure[part], "step": 0}
+        for name, figure in figures.items()
+        for part, suffix in suffixes.items()
+        if figure[part] is not None
+    }
