@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ OUTPUT = "probability"
 class OnnxModel:
     """The bytes of a binary classifier with one input per feature column."""
 
-    content: bytes
+    content: bytes = field(repr=False)
 
     @cached_property
     def digest(self) -> str:

@@ -1,21 +1,27 @@
 """Silence with reasons: telemetry off, known third-party warnings off, everything else heard."""
 
 import os
+import re
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Silenced(NamedTuple):
-    """A third-party warning that the user of this project can do nothing about."""
+    """A third-party warning that nobody who uses this project can act on."""
 
     message: str
     category: type[Warning]
-    module: str
     reason: str
 
 
-SILENCED: tuple[Silenced, ...] = ()
+SILENCED = (
+    Silenced(
+        r"(?s).*Add type hints to the `predict` method",
+        UserWarning,
+        "kedro-mlflow 2.0.3 defines a Python model without type hints as it is imported; it is not used here",
+    ),
+)
 
 
 def telemetry_settings() -> dict[str, str]:
@@ -25,9 +31,26 @@ def telemetry_settings() -> dict[str, str]:
     return {name: value for name, value in pairs}
 
 
+def _is_silenced(message: Warning | str, category: type[Warning]) -> bool:
+    return any(
+        issubclass(category, warning.category) and re.match(warning.message, str(message)) for warning in SILENCED
+    )
+
+
 def be_quiet() -> None:
-    """Switch telemetry off unless the user has set it, and the named warnings."""
+    """Switch telemetry off unless the user has set it, and drop the named warnings.
+
+    They are dropped where warnings are shown, because MLflow resets the filters around its own.
+    """
     for name, value in telemetry_settings().items():
         os.environ.setdefault(name, value)
-    for warning in SILENCED:
-        warnings.filterwarnings("ignore", warning.message, warning.category, warning.module)
+    shown = warnings.showwarning
+    if getattr(shown, "knows_silenced", False):
+        return
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not _is_silenced(message, category):
+            shown(message, category, *where, **more)
+
+    show.knows_silenced = True  # type: ignore[attr-defined]  # set once, however often this is called
+    warnings.showwarning = show

@@ -12,12 +12,13 @@ from typing import Any
 
 import mlflow
 import mlflow.onnx
+import numpy as np
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import Schema, TensorSpec
 
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.model_version import Candidate, ModelVersion
@@ -37,10 +38,14 @@ DECISIVE_METRICS = ("roc_auc", "log_loss")
 
 
 def signature(roles: TableRoles) -> ModelSignature:
-    """Declare the model's inputs (doubles and strings, one per feature) and its one output."""
-    numbers = [ColSpec(DataType.double, name) for name in roles.numeric]
-    texts = [ColSpec(DataType.string, name) for name in roles.categorical]
-    return ModelSignature(Schema([*numbers, *texts]), Schema([ColSpec(DataType.float, OUTPUT)]))
+    """Declare one vector per feature (float32 or text) and one vector of probabilities.
+
+    Tensors rather than columns: MLflow 3.17 hands pandas 3's text columns to ONNX as they are,
+    which onnxruntime refuses; tensors it converts first.
+    """
+    numbers = [TensorSpec(np.dtype("float32"), (-1,), name) for name in roles.numeric]
+    texts = [TensorSpec(np.dtype("O"), (-1,), name) for name in roles.categorical]
+    return ModelSignature(Schema([*numbers, *texts]), Schema([TensorSpec(np.dtype("float32"), (-1,), OUTPUT)]))
 
 
 def pinned(lock: Path) -> list[str]:
@@ -50,8 +55,7 @@ def pinned(lock: Path) -> list[str]:
 
 
 def _example(candidate: Candidate) -> pd.DataFrame:
-    roles = candidate.model.roles
-    return candidate.probe.loc[: EXAMPLE_ROWS - 1, roles.columns].astype({name: "float64" for name in roles.numeric})
+    return candidate.probe.loc[: EXAMPLE_ROWS - 1, candidate.model.roles.columns]
 
 
 def register(name: str, candidate: Candidate, lock: Path) -> str:
@@ -66,6 +70,7 @@ def register(name: str, candidate: Candidate, lock: Path) -> str:
         signature=signature(candidate.model.roles),
         input_example=_example(candidate),
         pip_requirements=pinned(lock),
+        onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,  # one file, whose bytes are the digest
         metadata={"model_sha256": candidate.model.digest},
     )

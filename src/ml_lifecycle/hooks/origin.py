@@ -5,7 +5,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from ml_lifecycle.errors import RawInputError
@@ -19,7 +19,7 @@ def _is_raw(dataset: Any) -> bool:
     return bool(metadata.get("kedro-viz", {}).get("layer") == "raw")
 
 
-def _raw_paths(catalog: CatalogProtocol[Any], pipeline: Pipeline) -> dict[str, Path]:
+def _raw_paths(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, Path]:
     """Files of the free inputs that the catalog places in the layer ``raw``."""
     datasets = {name: catalog.get(name) for name in sorted(pipeline.inputs()) if not name.startswith("params:")}
     paths = {}
@@ -45,7 +45,7 @@ class OriginHook:
 
     @hook_impl(tryfirst=True)  # a refused run must not leave an open MLflow run behind
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any]
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Refuse changed raw inputs; add ``raw_inputs`` and ``run_record`` to the catalog.
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import mlflow
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from ml_lifecycle import registry
@@ -47,7 +47,7 @@ def _registered(dataset: RegisteredModelDataset, run_id: str) -> Iterator[str]:
     yield f"  aliases: {named or 'none'}"
 
 
-def _file(catalog: CatalogProtocol[Any], name: str) -> str:
+def _file(catalog: DataCatalog, name: str) -> str:
     return str(catalog.get(name)._filepath)
 
 
@@ -56,7 +56,7 @@ class SummaryHook:
 
     @hook_impl(tryfirst=True)  # before kedro-mlflow closes the run that the summary names
     def after_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any]
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Print the summary of a run that succeeded."""
         made = pipeline.all_outputs()

@@ -4,7 +4,7 @@ from typing import Any
 
 import mlflow
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from ml_lifecycle.hooks.origin import RAW_INPUTS, RUN_RECORD
@@ -16,7 +16,7 @@ class TrackingHook:
 
     @hook_impl(trylast=True)  # after OriginHook has collected and kedro-mlflow has opened the run
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any]
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Tag the run with commit, lock, parameters and the hashes of the raw inputs it reads."""
         if mlflow.active_run() is None:  # tracking is switched off in mlflow.yml

@@ -32,7 +32,8 @@ def _rows(model_input: pd.DataFrame, *splits: str) -> pd.DataFrame:
     return model_input[model_input["row_split"].isin(splits)]
 
 
-def _columns(rows: pd.DataFrame, roles: TableRoles) -> dict[str, Any]:
+def feature_columns(rows: pd.DataFrame, roles: TableRoles) -> dict[str, Any]:
+    """Take the columns of a table of features as a model takes them: arrays, text as objects."""
     texts = {name: rows[name].to_numpy(dtype=object) for name in roles.categorical}
     return {name: rows[name].to_numpy() for name in roles.numeric} | texts
 
@@ -109,14 +110,14 @@ def seal_model(converted: onnx.ModelProto, model_input: pd.DataFrame, table_role
     """Choose the threshold on the choose slice and write it, with the roles, into the model."""
     roles = TableRoles.model_validate(table_roles)
     choose = _rows(model_input, "choose")
-    scores = export.seal(converted, roles, threshold=0.5).predict(_columns(choose, roles))
+    scores = export.seal(converted, roles, threshold=0.5).predict(feature_columns(choose, roles))
     return export.seal(converted, roles, metrics.best_threshold(choose["row_target"].to_numpy(), scores))
 
 
 def score_slices(onnx_model: OnnxModel, model_input: pd.DataFrame) -> pd.DataFrame:
     """Score the choose and judge slices with the ONNX model, which is the model that will answer."""
     rows = _rows(model_input, "choose", "judge")
-    scores = onnx_model.predict(_columns(rows, onnx_model.roles))
+    scores = onnx_model.predict(feature_columns(rows, onnx_model.roles))
     described = rows[["row_key", "row_time", "row_split", "row_target"]]
     return described.assign(model=scores).reset_index(drop=True)
 
@@ -127,7 +128,7 @@ def check_export(
     """Compare scikit-learn and ONNX on the whole judge slice; refuse a model that differs too much."""
     judge = _rows(model_input, "judge")
     roles = onnx_model.roles
-    scores = onnx_model.predict(_columns(judge, roles))
+    scores = onnx_model.predict(feature_columns(judge, roles))
     return export.compare(fitted_model, scores, judge[roles.columns], options.tolerance)
 
 
@@ -136,7 +137,7 @@ def draw_probe(onnx_model: OnnxModel, model_input: pd.DataFrame, options: Export
     judge = _rows(model_input, "judge")
     positions = np.linspace(0, len(judge) - 1, min(options.probe_rows, len(judge))).astype(int)
     probe = judge.iloc[positions][["row_key", *onnx_model.roles.columns]].reset_index(drop=True)
-    return probe.assign(probability=onnx_model.predict(_columns(probe, onnx_model.roles)))
+    return probe.assign(probability=onnx_model.predict(feature_columns(probe, onnx_model.roles)))
 
 
 def _blocks(rows: pd.DataFrame) -> npt.NDArray[np.int64]:

@@ -6,11 +6,12 @@ import markdown
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.inspection import permutation_importance
 
 from ml_lifecycle import figures, metrics, model_card
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import EvaluationOptions
+
+from .nodes import feature_columns
 
 
 def measure_importance(
@@ -23,21 +24,26 @@ def measure_importance(
     """
     choose = model_input[model_input["row_split"] == "choose"]
     sample = choose.sample(min(options.importance_rows, len(choose)), random_state=seed)
-    roles = onnx_model.roles
-    rows = sample[roles.columns].astype({name: object for name in roles.categorical})
+    columns = feature_columns(sample, onnx_model.roles)
+    target = sample["row_target"].to_numpy()
+    random = np.random.default_rng(seed)
 
-    def roc_auc(model: OnnxModel, x: pd.DataFrame, y: pd.Series) -> float:
-        scores = model.predict({name: x[name].to_numpy() for name in roles.columns})
-        return metrics.Scored.of(y, scores, bins=1).metrics(np.ones(len(y)))["roc_auc"]
+    def roc_auc(features: dict[str, Any]) -> float:
+        scored = metrics.Scored.of(target, onnx_model.predict(features), bins=1)
+        return scored.metrics(np.ones(len(target)))["roc_auc"]
 
-    found = permutation_importance(
-        onnx_model, rows, sample["row_target"], scoring=roc_auc, n_repeats=options.importance_repeats, random_state=seed
-    )
+    whole = roc_auc(columns)
+    losses = {
+        name: [
+            whole - roc_auc(columns | {name: random.permutation(values)}) for _ in range(options.importance_repeats)
+        ]
+        for name, values in columns.items()
+    }
     table = pd.DataFrame(
         {
-            "feature": roles.columns,
-            "mean": found.importances_mean.round(metrics.DIGITS),
-            "deviation": found.importances_std.round(metrics.DIGITS),
+            "feature": list(losses),
+            "mean": [metrics.rounded(np.mean(loss)) for loss in losses.values()],
+            "deviation": [metrics.rounded(np.std(loss)) for loss in losses.values()],
         }
     )
     return table.sort_values(["mean", "feature"], ascending=[False, True]).reset_index(drop=True)
