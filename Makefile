@@ -32,7 +32,7 @@ env: .venv/.complete  ## The virtual environment .venv, from the hashed locks
 
 .venv/.complete: requirements/uv.txt requirements/build.txt requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --build-constraints requirements/build.txt --requirement requirements/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --build-constraints requirements/build.txt --requirement requirements/dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

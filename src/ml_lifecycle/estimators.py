@@ -56,9 +56,7 @@ def build(options: EstimatorOptions, numeric: list[str], categorical: list[str],
             classifier: BaseEstimator = RandomForestClassifier(**options.model_dump(), random_state=seed)
         case HistGradientBoostingOptions():
             columns = _tree_columns(numeric, categorical)
-            classifier = HistGradientBoostingClassifier(
-                **options.model_dump(), early_stopping=False, random_state=seed
-            )
+            classifier = HistGradientBoostingClassifier(**options.model_dump(), early_stopping=False, random_state=seed)
         case LogisticRegressionOptions():
             columns = _linear_columns(numeric, categorical)
             classifier = LogisticRegression(**options.model_dump(), random_state=seed)

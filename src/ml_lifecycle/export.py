@@ -109,7 +109,9 @@ def _as_vectors(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         node.input[:] = [columns.get(name, name) for name in node.input]
     helper = onnx.helper
-    reshaped = [helper.make_node("Reshape", [name, "as_column"], [column], name=column) for name, column in columns.items()]
+    reshaped = [
+        helper.make_node("Reshape", [name, "as_column"], [column], name=column) for name, column in columns.items()
+    ]
     picked = helper.make_node("Gather", [PROBABILITIES, "positive"], [OUTPUT], name=OUTPUT, axis=1)
     inputs = [
         helper.make_tensor_value_info(entry.name, entry.type.tensor_type.elem_type, [None]) for entry in graph.input

@@ -191,9 +191,7 @@ FEATURE_SETS: dict[str, Callable[[Columns, Sequence[str], Sequence[str]], dict[s
 }
 
 
-def compute(
-    feature_set: str, columns: Columns, numeric: Sequence[str], categorical: Sequence[str]
-) -> dict[str, Array]:
+def compute(feature_set: str, columns: Columns, numeric: Sequence[str], categorical: Sequence[str]) -> dict[str, Array]:
     """Compute the named features, numeric ones as float32, categorical ones as text.
 
     Args:

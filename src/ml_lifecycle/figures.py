@@ -92,7 +92,9 @@ def _rate(axes: Axes, column: str, target: str, rows: pd.DataFrame) -> None:
     axes.bar(range(len(everything)), everything, color="#d5dce0", label="observed, all slices")
     axes.plot(at, judged["row_target"], "o", color=OTHER, markersize=4, label="observed, judge slice")
     axes.plot(at, judged["model"], "x", color=MODEL, markersize=6, label="predicted, judge slice")
-    axes.set_xticks(range(len(everything)), [f"{value:g}" if isinstance(value, float) else str(value) for value in position])
+    axes.set_xticks(
+        range(len(everything)), [f"{value:g}" if isinstance(value, float) else str(value) for value in position]
+    )
     axes.set(title=f"Share of {target} by {column}", ylabel=f"share {target}")
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -42,9 +42,7 @@ def refuse_later(asked: Iterable[str], known_at: dict[str, Moment], moment: Mome
     asked = list(asked)
     unknown = sorted(set(asked) - set(known_at))
     if unknown:
-        raise ConfigurationError(
-            f"No such feature: {', '.join(unknown)}. Allowed: {', '.join(sorted(known_at))}."
-        )
+        raise ConfigurationError(f"No such feature: {', '.join(unknown)}. Allowed: {', '.join(sorted(known_at))}.")
     late = [column for column in asked if known_at[column].order > moment.order]
     if late:
         named = ", ".join(f"'{column}' (known {known_at[column]})" for column in late)

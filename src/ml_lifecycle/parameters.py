@@ -81,9 +81,7 @@ class SplitOptions(Parameters):
         if (self.choose_from is None) != (self.judge_from is None):
             raise ValueError("choose_from and judge_from go together: give both dates, or neither.")
         if self.choose_from and self.judge_from and self.choose_from >= self.judge_from:
-            raise ValueError(
-                f"choose_from ({self.choose_from}) must lie before judge_from ({self.judge_from})."
-            )
+            raise ValueError(f"choose_from ({self.choose_from}) must lie before judge_from ({self.judge_from}).")
         if self.choose_share + self.judge_share >= 1:
             raise ValueError("choose_share and judge_share leave nothing to train on: their sum must be below 1.")
         return self

@@ -36,9 +36,7 @@ def set_aside(name: str, table: pd.DataFrame, reasons: pd.Series) -> pd.DataFram
     )
 
 
-def screen(
-    name: str, table: pd.DataFrame, rules: type[pa.DataFrameModel]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def screen(name: str, table: pd.DataFrame, rules: type[pa.DataFrameModel]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a table into the rows that fulfil the rules and quarantine rows.
 
     Both keep the row numbers of ``table``, which count from 0.

@@ -164,9 +164,7 @@ class FlightRows(pa.DataFrameModel):
         """The local schedule and the UTC hour name the same hour, whatever the season."""
         local = _scheduled_hour_utc(flights).dt.tz_convert(NEW_YORK)
         same_day = (
-            (local.dt.year == flights["year"])
-            & (local.dt.month == flights["month"])
-            & (local.dt.day == flights["day"])
+            (local.dt.year == flights["year"]) & (local.dt.month == flights["month"]) & (local.dt.day == flights["day"])
         )
         return same_day & (local.dt.hour == flights["sched_dep_time"] // 100)
 

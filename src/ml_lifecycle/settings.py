@@ -1,12 +1,23 @@
 """Settings of the Kedro project."""
 
+from pathlib import Path
+
+from kedro.utils import find_kedro_project
+
 from ml_lifecycle.hooks import OriginHook, SummaryHook, TrackingHook
+
+
+def in_project(path: str) -> str:
+    """Resolve ``${in_project:path}``: a path in the project, from whichever folder a command is started."""
+    return str((find_kedro_project(Path.cwd()) or Path.cwd()) / path)
+
 
 HOOKS = (OriginHook(), TrackingHook(), SummaryHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    "custom_resolvers": {"in_project": in_project},
     # An environment says only what differs: keys it does not name keep their defaults.
     "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
 }

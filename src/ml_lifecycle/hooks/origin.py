@@ -44,9 +44,7 @@ class OriginHook:
         self._context = context
 
     @hook_impl(tryfirst=True)  # a refused run must not leave an open MLflow run behind
-    def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Refuse changed raw inputs; add ``raw_inputs`` and ``run_record`` to the catalog.
 
         Raises:

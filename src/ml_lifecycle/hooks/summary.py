@@ -1,6 +1,7 @@
 """The last thing a run prints: what it made, how good it is, and what to do next."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,21 +44,22 @@ def _registered(dataset: RegisteredModelDataset, run_id: str) -> Iterator[str]:
     for registration in registry.registered_by(dataset.name, run_id):
         yield f"Registered '{dataset.name}' version {registration.version}, SHA-256 {registration.digest}"
         yield f"  {registration.decision}"
-    named = ", ".join(f"@{alias} = version {version}" for alias, version in sorted(registry.aliases(dataset.name).items()))
+    named = ", ".join(
+        f"@{alias} = version {version}" for alias, version in sorted(registry.aliases(dataset.name).items())
+    )
     yield f"  aliases: {named or 'none'}"
 
 
 def _file(catalog: DataCatalog, name: str) -> str:
-    return str(catalog.get(name)._filepath)
+    path = Path(str(catalog.get(name)._filepath))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 class SummaryHook:
     """Prints what the run made; each part only if the run made it."""
 
     @hook_impl(tryfirst=True)  # before kedro-mlflow closes the run that the summary names
-    def after_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the summary of a run that succeeded."""
         made = pipeline.all_outputs()
         lines: list[str] = []
@@ -78,5 +80,7 @@ class SummaryHook:
                 f"Predictions  {_file(catalog, 'predictions')}: {len(predictions):,} rows by "
                 f"'{answered['model_name']}' version {answered['model_version']}, SHA-256 {answered['model_digest']}"
             ]
-        lines.append("Next         `kedro viz run` (pipelines), `make ui` (runs and models), `dvc repro` (what is out of date)")
+        lines.append(
+            "Next         `kedro viz run` (pipelines), `make ui` (runs and models), `dvc repro` (what is out of date)"
+        )
         click.echo("\n" + "\n".join(lines))

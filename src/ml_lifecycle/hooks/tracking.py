@@ -15,9 +15,7 @@ class TrackingHook:
     """Tags the MLflow run that kedro-mlflow has opened."""
 
     @hook_impl(trylast=True)  # after OriginHook has collected and kedro-mlflow has opened the run
-    def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Tag the run with commit, lock, parameters and the hashes of the raw inputs it reads."""
         if mlflow.active_run() is None:  # tracking is switched off in mlflow.yml
             return

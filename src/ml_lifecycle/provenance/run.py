@@ -17,7 +17,9 @@ def _digest_of_lock(project: Path) -> str:
     try:
         return hashlib.sha256((project / LOCK).read_bytes()).hexdigest()
     except FileNotFoundError:
-        raise ProvenanceError(f"The lock {LOCK} is missing, so the environment cannot be named. Run `make lock`.") from None
+        raise ProvenanceError(
+            f"The lock {LOCK} is missing, so the environment cannot be named. Run `make lock`."
+        ) from None
 
 
 def collect(project: Path, environment: str, pipelines: list[str], parameters: dict[str, Any]) -> RunRecord:

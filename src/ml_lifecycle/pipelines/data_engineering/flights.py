@@ -21,9 +21,7 @@ KEY = "flight_key"
 TIME = "scheduled_local"
 
 
-def screen_raw_tables(
-    flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame
-) -> dict[str, pd.DataFrame]:
+def screen_raw_tables(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Set aside the rows of the raw tables that break a rule.
 
     Returns ``flights``, ``weather``, ``planes`` (kept rows, row numbers unchanged) and ``quarantine``.
@@ -59,9 +57,7 @@ def schedule_flights(
     """
     _refuse_unknown_carriers(flights, airlines)
     departure = schedule.departures(flights)
-    arrival = schedule.arrivals(
-        flights, departure, schedule.time_zones(flights, airports, options.airport_time_zones)
-    )
+    arrival = schedule.arrivals(flights, departure, schedule.time_zones(flights, airports, options.airport_time_zones))
     delays = pd.to_timedelta(flights["dep_delay"], unit="min").dt.as_unit("us")
     departed = departure + delays
     airborne = departed + pd.to_timedelta(flights["air_time"], unit="min").dt.as_unit("us")
@@ -136,9 +132,7 @@ def label_flights(scheduled: pd.DataFrame, options: FlightOptions) -> dict[str, 
 def describe_roles(options: FeatureOptions) -> dict[str, Any]:
     """Say what each column of the flights table is for; the baseline knows only the schedule."""
     chosen = features.flight_features(options.names())
-    kinds = {
-        kind: [feature.name for feature in chosen if feature.kind == kind] for kind in ("numeric", "categorical")
-    }
+    kinds = {kind: [feature.name for feature in chosen if feature.kind == kind] for kind in ("numeric", "categorical")}
     scheduled = [feature.name for feature in chosen if feature.known_at is Moment.SCHEDULE]
     roles = TableRoles(
         table="flights",

@@ -155,6 +155,5 @@ def weather_as_of(
     found = ~np.isnan(row)
     position = np.where(found, row, 0).astype(np.int64)
     return {
-        ours: np.where(found, weather[theirs].to_numpy()[position], np.nan)
-        for theirs, ours in WEATHER_COLUMNS.items()
+        ours: np.where(found, weather[theirs].to_numpy()[position], np.nan) for theirs, ours in WEATHER_COLUMNS.items()
     }

@@ -70,9 +70,7 @@ def create_table_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(table.recognise_columns, ["table", "params:table"], "table_roles", name="recognise_columns"),
-            Node(
-                table.prepare_table, ["table", "table_roles", "params:table"], "prepared_table", name="prepare_table"
-            ),
+            Node(table.prepare_table, ["table", "table_roles", "params:table"], "prepared_table", name="prepare_table"),
             Node(
                 table.label_table,
                 ["table", "prepared_table", "table_roles"],

@@ -122,9 +122,7 @@ def prepare_table(table: pd.DataFrame, table_roles: dict[str, Any], options: Tab
     return pd.DataFrame(columns | {name: table[name] for name in roles.columns})
 
 
-def label_table(
-    table: pd.DataFrame, prepared: pd.DataFrame, table_roles: dict[str, Any]
-) -> dict[str, pd.DataFrame]:
+def label_table(table: pd.DataFrame, prepared: pd.DataFrame, table_roles: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Label each row 1 where the target is the positive label; rows without a target go to quarantine."""
     roles = TableRoles.model_validate(table_roles)
     target = table[roles.target]

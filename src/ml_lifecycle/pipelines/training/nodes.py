@@ -38,7 +38,9 @@ def feature_columns(rows: pd.DataFrame, roles: TableRoles) -> dict[str, Any]:
     return {name: rows[name].to_numpy() for name in roles.numeric} | texts
 
 
-def _fit(rows: pd.DataFrame, options: EstimatorOptions, numeric: list[str], categorical: list[str], seed: int) -> Pipeline:
+def _fit(
+    rows: pd.DataFrame, options: EstimatorOptions, numeric: list[str], categorical: list[str], seed: int
+) -> Pipeline:
     unfitted = estimators.build(options, numeric, categorical, seed)
     return estimators.fit(unfitted, rows[[*numeric, *categorical]], rows["row_target"])
 
@@ -74,7 +76,11 @@ def search_options(
 
 
 def fit_model(
-    model_input: pd.DataFrame, table_roles: dict[str, Any], model: ModelOptions, chosen_options: dict[str, Any], seed: int
+    model_input: pd.DataFrame,
+    table_roles: dict[str, Any],
+    model: ModelOptions,
+    chosen_options: dict[str, Any],
+    seed: int,
 ) -> Pipeline:
     """Fit the estimator on the train slice."""
     roles = TableRoles.model_validate(table_roles)
@@ -226,7 +232,12 @@ def evaluate_slices(
         for value, rows in parts.groupby(column):
             scored = metrics.Scored.of(rows["row_target"], rows["model"], options.calibration_bins)
             figures = _bootstrap(rows, options, seed).interval(scored.metrics)
-            shape = {"column": column, "value": str(value), "rows": len(rows), "positives": int(rows["row_target"].sum())}
+            shape = {
+                "column": column,
+                "value": str(value),
+                "rows": len(rows),
+                "positives": int(rows["row_target"].sum()),
+            }
             found += [{**shape, "metric": name, **figure} for name, figure in figures.items()]
     return pd.DataFrame(found)
 

@@ -34,7 +34,10 @@ def create_pipeline() -> Pipeline:
             ),
             Node(nodes.score_slices, ["onnx_model", TABLE], "evaluation_scores", name="score_slices"),
             Node(
-                nodes.score_baselines, [TABLE, ROLES, "params:baseline", SEED], "baseline_scores", name="score_baselines"
+                nodes.score_baselines,
+                [TABLE, ROLES, "params:baseline", SEED],
+                "baseline_scores",
+                name="score_baselines",
             ),
             Node(
                 nodes.evaluate,

@@ -34,9 +34,7 @@ def measure_importance(
 
     whole = roc_auc(columns)
     losses = {
-        name: [
-            whole - roc_auc(columns | {name: random.permutation(values)}) for _ in range(options.importance_repeats)
-        ]
+        name: [whole - roc_auc(columns | {name: random.permutation(values)}) for _ in range(options.importance_repeats)]
         for name, values in columns.items()
     }
     table = pd.DataFrame(
