@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -13,17 +13,13 @@ from kedro.validation import ParameterValidationError
 from ml_lifecycle.errors import ConfigurationError, DataContractError
 
 
-def _explained(command: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except ParameterValidationError as error:
-            raise ConfigurationError(str(error)) from error
-        except DatasetError as error:
-            raise DataContractError(str(error)) from error
-
-    return run
+def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return command(*args, **kwargs)
+    except ParameterValidationError as error:
+        raise ConfigurationError(str(error)) from error
+    except DatasetError as error:
+        raise DataContractError(str(error)) from error
 
 
 @click.group(name="ml-lifecycle")
@@ -32,5 +28,5 @@ def cli() -> None:
 
 
 run = copy.copy(kedro_run)
-run.callback = _explained(kedro_run.callback)
+run.callback = functools.partial(_explained, cast("Callable[..., Any]", kedro_run.callback))
 cli.add_command(run)

@@ -53,8 +53,8 @@ def as_numbers(values: Array) -> npt.NDArray[np.float32]:
 def as_categories(values: Array) -> npt.NDArray[np.object_]:
     """Convert to text; missing values (None, NaN) become the empty text."""
     cells = np.asarray(values, dtype=object)
-    missing = (cells != cells) | np.equal(cells, None)  # NaN is the value unequal to itself
-    return np.where(missing, "", cells).astype(str).astype(object)
+    present = np.equal(cells, cells) & np.not_equal(cells, np.array(None))  # NaN does not equal itself
+    return np.where(present, cells, "").astype(str).astype(object)
 
 
 def _minutes(local: Array) -> npt.NDArray[np.int64]:
@@ -73,7 +73,7 @@ def _hour(local: Array) -> Array:
     return _minute_of_day(local) // 60
 
 
-def _day_of_week(local: Array) -> Array:
+def _day_of_week(local: Array) -> npt.NDArray[np.int64]:
     return (_days(local) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
 
 

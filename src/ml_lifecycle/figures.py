@@ -55,12 +55,16 @@ def precision_recall(labels: pd.Series, scores: pd.DataFrame, quality: Mapping[s
     return figure
 
 
-def calibration(bins: list[dict[str, float]]) -> Figure:
-    """Observed share against mean score, by bins of equally many rows."""
+def calibration(bins: list[dict[str, Any]]) -> Figure:
+    """Observed share, with its interval, against mean score, by bins of equally many rows."""
     figure, axes = _axes("Calibration on the judge slice", "mean predicted probability", "observed share")
-    top = max(max(entry["mean_score"], entry["observed"]) for entry in bins) * 1.05
+    score = [entry["mean_score"] for entry in bins]
+    observed = [entry["observed"]["value"] for entry in bins]
+    below = [entry["observed"]["value"] - entry["observed"]["low"] for entry in bins]
+    above = [entry["observed"]["high"] - entry["observed"]["value"] for entry in bins]
+    top = max(*score, *observed) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, linestyle="--")
-    axes.plot([entry["mean_score"] for entry in bins], [entry["observed"] for entry in bins], "o-", color=MODEL)
+    axes.errorbar(score, observed, yerr=np.clip([below, above], 0, None), fmt="o-", color=MODEL, elinewidth=0.8)
     return figure
 
 

@@ -76,4 +76,6 @@ class Events:
 
 def mean_or_nan(count: Int, total: Int) -> Float:
     """Divide, with NaN where nothing was counted."""
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    mean = np.full(len(count), np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean

@@ -16,15 +16,15 @@ import numpy.typing as npt
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 
-METRICS = ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error")
-SMALLER_IS_BETTER = ("log_loss", "brier", "calibration_error")
+METRICS = ("roc_auc", "average_precision", "log_loss", "brier", "calibration_gap")
+SMALLER_IS_BETTER = ("log_loss", "brier")
 DIGITS = 6
 _SMALLEST = 1e-7  # keeps the logarithm of a probability of 0 finite; float32 resolves no less near 1
 
 
 def _quantile_bins(scores: Float, bins: int) -> Int:
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]))
-    return np.searchsorted(edges, scores, side="right")
+    return np.unique(np.searchsorted(edges, scores, side="right"), return_inverse=True)[1]  # no empty bins
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Scored:
     def metrics(self, weights: Float) -> dict[str, float]:
         """Compute all of ``METRICS`` with n weights, as scikit-learn does with ``sample_weight``.
 
-        The calibration error is the weighted mean over the bins of |mean score - mean label|.
+        The calibration gap is the mean score minus the share of positives: above zero promises
+        too much. Unlike a binned error it is not pushed up by every draw of the bootstrap.
         """
         positive = np.bincount(self.rank, weights * self.labels)
         negative = np.bincount(self.rank, weights * (1 - self.labels))
@@ -54,7 +55,6 @@ class Scored:
         total = weights.sum()
         clipped = np.clip(self.scores, _SMALLEST, 1 - _SMALLEST)
         losses = -np.log(np.where(self.labels == 1, clipped, 1 - clipped))
-        gap = np.bincount(self.bins, weights * (self.scores - self.labels))
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw or a slice without a class: NaN
             pairs = positives[-1] * negatives[-1]
             precision = positives / (positives + negatives)
@@ -63,7 +63,7 @@ class Scored:
                 "average_precision": float(np.nansum(positive * precision) / positives[-1]),
                 "log_loss": float((weights * losses).sum() / total),
                 "brier": float((weights * (self.scores - self.labels) ** 2).sum() / total),
-                "calibration_error": float(np.abs(gap).sum() / total),
+                "calibration_gap": float((weights * (self.scores - self.labels)).sum() / total),
             }
 
     def confusion(self, weights: Float, threshold: float) -> dict[str, float]:
@@ -80,14 +80,16 @@ class Scored:
             "f1": 2 * hit / (2 * hit + alarm + miss) if hit + alarm + miss else float("nan"),
         }
 
-    def calibration(self) -> list[dict[str, float]]:
-        """Mean score, observed share and number of rows of each calibration bin."""
-        rows = np.bincount(self.bins)
-        score, label = np.bincount(self.bins, self.scores), np.bincount(self.bins, self.labels)
-        return [
-            {"rows": int(rows[i]), "mean_score": rounded(score[i] / rows[i]), "observed": rounded(label[i] / rows[i])}
-            for i in np.flatnonzero(rows)
-        ]
+    def observed_by_bin(self, weights: Float) -> dict[str, float]:
+        """Share of positives in each calibration bin, by the number of the bin."""
+        with np.errstate(invalid="ignore"):  # a draw may leave a bin empty
+            shares = np.bincount(self.bins, weights * self.labels) / np.bincount(self.bins, weights)
+        return {str(number): float(share) for number, share in enumerate(shares)}
+
+    def mean_score_by_bin(self) -> dict[str, float]:
+        """Mean score of each calibration bin, by the number of the bin."""
+        means = np.bincount(self.bins, self.scores) / np.bincount(self.bins)
+        return {str(number): rounded(mean) for number, mean in enumerate(means)}
 
 
 def rounded(value: float) -> float:
@@ -132,7 +134,9 @@ class Bootstrap:
 
 def improvement(model: Mapping[str, float], baseline: Mapping[str, float]) -> dict[str, float]:
     """How much better the model is: above zero is better, whichever way a metric runs."""
-    return {name: (-1 if name in SMALLER_IS_BETTER else 1) * (model[name] - baseline[name]) for name in METRICS}
+    better = {name: model[name] - baseline[name] for name in ("roc_auc", "average_precision")}
+    better |= {name: baseline[name] - model[name] for name in SMALLER_IS_BETTER}
+    return better | {"calibration_gap": abs(baseline["calibration_gap"]) - abs(model["calibration_gap"])}
 
 
 def best_threshold(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:

@@ -7,7 +7,7 @@ from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_lifecycle import features
 from ml_lifecycle.moments import Moment, known_by, refuse_later
@@ -23,7 +23,7 @@ class Parameters(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_allowed_keys(cls, values: Any, info: ValidationInfo) -> Any:
+    def _name_allowed_keys(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         for key in sorted(set(map(str, values)) - set(cls.model_fields)):

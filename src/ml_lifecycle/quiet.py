@@ -27,8 +27,8 @@ SILENCED = (
 def telemetry_settings() -> dict[str, str]:
     """Read the variables of ``quiet.env``: one ``NAME=value`` a line, ``#`` for comments."""
     text = Path(__file__).with_name("quiet.env").read_text(encoding="utf-8")
-    pairs = (line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: value for name, value in pairs}
+    pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
 
 
 def _is_silenced(message: Warning | str, category: type[Warning]) -> bool:

@@ -136,7 +136,8 @@ def load(name: str, alias: str) -> ModelVersion:
     if found is None:
         raise RegistryError(
             f"No version of the model '{name}' carries the alias '@{alias}', so nothing can be scored. "
-            f"Train one (`kedro run`), or give a version the alias; aliases in use: {', '.join(aliases(name)) or 'none'}."
+            "Train one (`kedro run`), or give a version the alias; "
+            f"aliases in use: {', '.join(aliases(name)) or 'none'}."
         )
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{found.version}"))
     model = OnnxModel((folder / "model.onnx").read_bytes())

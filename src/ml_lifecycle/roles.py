@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class TableRoles(BaseModel):
     """Roles of columns.
 
-    ``table`` names the raw table whose rows are learned from; ``feature_set`` names the entry of ``features.FEATURE_SETS`` that turns request columns
-    into features; ``labels`` are the texts of the negative and the positive class;
-    ``baselines`` names simpler models that must be beaten, with the features each may use.
+    ``table`` names the raw table whose rows are learned from. ``feature_set`` names the entry of
+    ``features.FEATURE_SETS`` that turns request columns into features. ``labels`` are the texts of
+    the negative and the positive class. ``baselines`` names simpler models that must be beaten,
+    with the features each may use.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

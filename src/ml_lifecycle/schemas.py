@@ -5,7 +5,7 @@ class holds rules a single row may break; such rows go to quarantine, not the wh
 Every column carries the moment when its value is known (``moments.py``).
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from ml_lifecycle.moments import Moment
 
 NEW_YORK = "America/New_York"
 NEW_YORK_AIRPORTS = ("EWR", "JFK", "LGA")
+
+END_OF_DAY = 2400  # clock times are hour * 100 + minute
+MINUTES_PER_HOUR = 60
 
 UTC = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 
@@ -102,7 +105,7 @@ class Weather(Table):
         """One observation per airport and hour."""
 
         strict = True
-        unique = ["origin", "time_hour"]
+        unique: ClassVar = ["origin", "time_hour"]
 
 
 class Planes(Table):
@@ -140,7 +143,7 @@ class Airlines(Table):
 
 
 def _is_clock(time: pd.Series) -> pd.Series:
-    return time.isna() | (time.between(0, 2400) & (time % 100 < 60))
+    return time.isna() | (time.between(0, END_OF_DAY) & (time % 100 < MINUTES_PER_HOUR))
 
 
 def _scheduled_hour_utc(flights: pd.DataFrame) -> pd.Series:
@@ -154,13 +157,13 @@ class FlightRows(pa.DataFrameModel):
     distance: int = pa.Field(gt=0)
 
     @pa.dataframe_check(name="a clock time that does not exist")
-    def clock_times_exist(cls, flights: pd.DataFrame) -> Series[bool]:
+    def clock_times_exist(cls, flights: pd.DataFrame) -> pd.Series:
         """Each clock time is an hour and a minute of a day, or missing."""
         columns = ["sched_dep_time", "sched_arr_time", "dep_time", "arr_time"]
         return flights[columns].apply(_is_clock).all(axis=1)
 
     @pa.dataframe_check(name="schedule and time_hour disagree")
-    def schedule_agrees_with_time_hour(cls, flights: pd.DataFrame) -> Series[bool]:
+    def schedule_agrees_with_time_hour(cls, flights: pd.DataFrame) -> pd.Series:
         """The local schedule and the UTC hour name the same hour, whatever the season."""
         local = _scheduled_hour_utc(flights).dt.tz_convert(NEW_YORK)
         same_day = (
@@ -169,12 +172,12 @@ class FlightRows(pa.DataFrameModel):
         return same_day & (local.dt.hour == flights["sched_dep_time"] // 100)
 
     @pa.dataframe_check(name="a flight listed twice")
-    def listed_once(cls, flights: pd.DataFrame) -> Series[bool]:
+    def listed_once(cls, flights: pd.DataFrame) -> pd.Series:
         """A carrier's flight number leaves an airport once a day; the first listing counts."""
         return ~flights.duplicated(["year", "month", "day", "carrier", "flight", "origin"])
 
     @pa.dataframe_check(name="a delay without a departure")
-    def delays_have_departures(cls, flights: pd.DataFrame) -> Series[bool]:
+    def delays_have_departures(cls, flights: pd.DataFrame) -> pd.Series:
         """A flight that did not leave did not arrive."""
         return flights["dep_delay"].notna() | flights["arr_delay"].isna()
 

@@ -19,20 +19,23 @@ def _is_raw(dataset: Any) -> bool:
     return bool(metadata.get("kedro-viz", {}).get("layer") == "raw")
 
 
+def file_of(catalog: DataCatalog, name: str) -> Path:
+    """The file behind a dataset that is kept in one."""
+    return Path(str(catalog[name]._filepath))  # type: ignore[attr-defined]  # Kedro's base class does not declare it
+
+
 def _raw_paths(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, Path]:
     """Files of the free inputs that the catalog places in the layer ``raw``."""
-    datasets = {name: catalog.get(name) for name in sorted(pipeline.inputs()) if not name.startswith("params:")}
-    paths = {}
-    for name, dataset in datasets.items():
-        if not _is_raw(dataset):
-            continue
-        if getattr(dataset, "_protocol", "file") != "file":
+    names = [name for name in sorted(pipeline.inputs()) if not name.startswith("params:")]
+    raw = [name for name in names if _is_raw(catalog.get(name))]
+    for name in raw:
+        protocol = getattr(catalog[name], "_protocol", "file")
+        if protocol != "file":
             raise RawInputError(
-                f"The raw input '{name}' lies on '{dataset._protocol}', where DVC cannot check it. "
+                f"The raw input '{name}' lies on '{protocol}', where DVC cannot check it. "
                 "Keep raw inputs in local files under DVC, and share them through a DVC remote."
             )
-        paths[name] = Path(str(dataset._filepath))
-    return paths
+    return {name: file_of(catalog, name) for name in raw}
 
 
 class OriginHook:

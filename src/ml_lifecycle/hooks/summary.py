@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 
 from ml_lifecycle import registry
 from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
+from ml_lifecycle.hooks.origin import file_of
 from ml_lifecycle.metrics import METRICS
 from ml_lifecycle.model_card import interval
 
@@ -40,7 +41,10 @@ def _quality(evaluation: dict[str, Any]) -> Iterator[str]:
     yield f"  ONNX against scikit-learn: largest difference {export['largest_difference']} on {export['rows']:,} rows"
 
 
-def _registered(dataset: RegisteredModelDataset, run_id: str) -> Iterator[str]:
+def _registered(catalog: DataCatalog, run_id: str) -> Iterator[str]:
+    dataset = catalog[MODEL]
+    if not isinstance(dataset, RegisteredModelDataset):
+        return
     for registration in registry.registered_by(dataset.name, run_id):
         yield f"Registered '{dataset.name}' version {registration.version}, SHA-256 {registration.digest}"
         yield f"  {registration.decision}"
@@ -51,7 +55,7 @@ def _registered(dataset: RegisteredModelDataset, run_id: str) -> Iterator[str]:
 
 
 def _file(catalog: DataCatalog, name: str) -> str:
-    path = Path(str(catalog.get(name)._filepath))
+    path = file_of(catalog, name)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
@@ -59,7 +63,7 @@ class SummaryHook:
     """Prints what the run made; each part only if the run made it."""
 
     @hook_impl(tryfirst=True)  # before kedro-mlflow closes the run that the summary names
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the summary of a run that succeeded."""
         made = pipeline.all_outputs()
         lines: list[str] = []
@@ -69,17 +73,17 @@ class SummaryHook:
             lines += _quality(catalog.load("evaluation"))
         run = mlflow.active_run()
         if MODEL in made and run is not None:
-            lines += _registered(catalog.get(MODEL), run.info.run_id)
+            lines += _registered(catalog, run.info.run_id)
         if "model_card" in made:
             pictures = " ".join(_file(catalog, name) for name in PICTURES)
             lines += [f"Pictures     {pictures}", f"Model card   {_file(catalog, 'model_card_page')}"]
         if "predictions" in made:
             predictions = catalog.load("predictions")
             answered = predictions.iloc[0]
-            lines += [
+            lines.append(
                 f"Predictions  {_file(catalog, 'predictions')}: {len(predictions):,} rows by "
                 f"'{answered['model_name']}' version {answered['model_version']}, SHA-256 {answered['model_digest']}"
-            ]
+            )
         lines.append(
             "Next         `kedro viz run` (pipelines), `make ui` (runs and models), `dvc repro` (what is out of date)"
         )

@@ -8,7 +8,7 @@ import pandas as pd
 from ml_lifecycle import features, schemas
 from ml_lifecycle.errors import DataContractError
 from ml_lifecycle.moments import Moment, known_by
-from ml_lifecycle.parameters import FeatureOptions, FlightOptions, SplitOptions
+from ml_lifecycle.parameters import FeatureOptions, FlightOptions
 from ml_lifecycle.quarantine import screen, set_aside
 from ml_lifecycle.roles import TableRoles
 
@@ -68,7 +68,7 @@ def schedule_flights(
             KEY: day + " " + flights["carrier"] + flights["flight"].astype(str) + " " + flights["origin"],
             "scheduled_departure": departure,
             TIME: departure.dt.tz_convert(schemas.NEW_YORK).dt.tz_localize(None),
-            "scheduled_minutes": (arrival - departure) // pd.Timedelta(minutes=1),
+            "scheduled_minutes": (arrival - departure).dt.total_seconds().astype("int64") // 60,
             "carrier": flights["carrier"],
             "flight": flights["flight"],
             "tailnum": flights["tailnum"],
@@ -147,7 +147,7 @@ def describe_roles(options: FeatureOptions) -> dict[str, Any]:
     return roles.model_dump(mode="json")
 
 
-def select_requests(requests: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+def select_requests(requests: pd.DataFrame, model_input: pd.DataFrame) -> pd.DataFrame:
     """Select the flights to score: everything scheduled from the judge slice on, flown or not."""
-    from_date = pd.Timestamp(options.judge_from)
-    return requests[requests[TIME] >= from_date].reset_index(drop=True)
+    judged_from = model_input.loc[model_input["row_split"] == "judge", "row_time"].min()
+    return requests[requests[TIME] >= judged_from].reset_index(drop=True)

@@ -56,7 +56,8 @@ WINDOWS = (
 
 def utc_minutes(times: pd.Series) -> Int:
     """Whole minutes since 1970 of UTC times; missing times must have been left out."""
-    return times.dt.tz_convert(None).to_numpy("datetime64[m]").astype(np.int64)
+    minutes: Int = times.dt.tz_convert(None).to_numpy("datetime64[m]").astype(np.int64)
+    return minutes
 
 
 class Outcomes(NamedTuple):

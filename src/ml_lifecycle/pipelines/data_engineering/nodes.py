@@ -19,7 +19,7 @@ def compute_features(requests: pd.DataFrame, table_roles: dict[str, Any]) -> pd.
     roles = TableRoles.model_validate(table_roles)
     columns = {name: requests[name].to_numpy() for name in requests.columns}
     computed = features.compute(roles.feature_set, columns, roles.numeric, roles.categorical)
-    table = pd.DataFrame(computed, index=requests.index).astype({name: "str" for name in roles.categorical})
+    table = pd.DataFrame(computed, index=requests.index).astype(dict.fromkeys(roles.categorical, "str"))
     time = requests[roles.time] if roles.time else pd.Series(pd.NaT, index=requests.index)
     table.insert(0, "row_key", requests[roles.key])
     table.insert(1, "row_time", time.astype("datetime64[us]"))
@@ -27,9 +27,9 @@ def compute_features(requests: pd.DataFrame, table_roles: dict[str, Any]) -> pd.
 
 
 def _split_by_time(time: pd.Series, options: SplitOptions) -> npt.NDArray[Any]:
-    if options.choose_from and options.judge_from:
-        choose_from, judge_from = pd.Timestamp(options.choose_from), pd.Timestamp(options.judge_from)
-    else:
+    choose_from: Any = options.choose_from and pd.Timestamp(options.choose_from)
+    judge_from: Any = options.judge_from and pd.Timestamp(options.judge_from)
+    if not judge_from:
         judge_from = time.quantile(1 - options.judge_share, interpolation="lower")
         choose_from = time.quantile(1 - options.judge_share - options.choose_share, interpolation="lower")
     return np.select([time >= judge_from, time >= choose_from], ["judge", "choose"], "train")
@@ -112,7 +112,7 @@ def account_for_rows(
     Raises:
         DataContractError: a row is neither kept nor in quarantine.
     """
-    rows = {}
+    rows: dict[str, Any] = {}
     for name, table in raw_tables.items():
         reasons = quarantine.loc[quarantine["table"] == name, "reason"].value_counts()
         counts = {str(reason): int(count) for reason, count in sorted(reasons.items())}

@@ -58,7 +58,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(flights.describe_roles, "params:features", "table_roles", name="describe_roles"),
             *_from_requests_to_model_input(all_requests="flight_requests"),
-            Node(flights.select_requests, ["flight_requests", "params:split"], "requests", name="select_requests"),
+            Node(flights.select_requests, ["flight_requests", "model_input"], "requests", name="select_requests"),
             Node(nodes.merge_quarantine, ["raw_quarantine", "unlabelled"], "quarantine", name="merge_quarantine"),
             _account_for("flights", "weather", "planes", "airports", "airlines"),
         ]

@@ -51,6 +51,6 @@ def arrivals(flights: pd.DataFrame, departure: pd.Series, zones: pd.Series) -> p
     for zone, local in wall_clock.groupby(zones):
         # An arrival in the hour that a clock change repeats or leaves out is off by one hour at most.
         moments = local.dt.tz_localize(str(zone), ambiguous="NaT", nonexistent="shift_forward")
-        repeated = local.dt.tz_localize(str(zone), ambiguous=True, nonexistent="shift_forward")  # type: ignore[arg-type]
+        repeated = local.dt.tz_localize(str(zone), ambiguous=True, nonexistent="shift_forward")
         arrival.loc[local.index] = moments.fillna(repeated).dt.tz_convert("UTC")
     return arrival.where(arrival > departure, arrival + DAY)

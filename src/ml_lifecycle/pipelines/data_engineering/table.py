@@ -108,7 +108,8 @@ def _require_numbers(table: pd.DataFrame, numeric: list[str]) -> None:
     texts = [name for name in numeric if not pd.api.types.is_numeric_dtype(table[name])]
     if texts:
         raise DataContractError(
-            f"Declared numeric but not numbers: {', '.join(texts)}. Clean the column, or list it under table.categorical."
+            f"Declared numeric but not numbers: {', '.join(texts)}. "
+            "Clean the column, or list it under table.categorical."
         )
 
 

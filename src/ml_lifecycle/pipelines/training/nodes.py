@@ -26,6 +26,7 @@ from .search import suggest
 
 logger = logging.getLogger(__name__)
 PREVALENCE = "prevalence"
+SLICE_COLUMNS = ["column", "part", "rows", "positives", "metric", "value", "low", "high"]
 
 
 def _rows(model_input: pd.DataFrame, *splits: str) -> pd.DataFrame:
@@ -68,8 +69,10 @@ def search_options(
         logger.info("search: candidate %d of %d, %s %.4f", len(trials), search.n_trials, search.metric, reached)
         return reached
 
-    direction = "minimize" if search.metric in metrics.SMALLER_IS_BETTER else "maximize"
-    study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
+    smaller = search.metric in metrics.SMALLER_IS_BETTER
+    study = optuna.create_study(
+        direction="minimize" if smaller else "maximize", sampler=optuna.samplers.TPESampler(seed=seed)
+    )
     study.optimize(quality, n_trials=search.n_trials)
     best = trials[study.best_trial.number]
     return {"estimator": model.estimator, "options": best["options"], "trials": trials}
@@ -150,7 +153,7 @@ def _blocks(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Number the day of each row, or the row itself where there is no time."""
     if rows["row_time"].isna().any():
         return np.arange(len(rows))
-    return rows["row_time"].dt.normalize().rank(method="dense").to_numpy(np.int64) - 1
+    return rows["row_time"].dt.normalize().rank(method="dense").astype("int64").to_numpy() - 1
 
 
 def _bootstrap(rows: pd.DataFrame, options: EvaluationOptions, seed: int) -> metrics.Bootstrap:
@@ -182,7 +185,15 @@ def evaluate(
         by_name = {name: scores.metrics(weights) for name, scores in scored.items()}
         better = {name: metrics.improvement(by_name["model"], by_name[name]) for name in baselines}
         decisions = scored["model"].confusion(weights, onnx_model.threshold)
-        return _flat({"quality": by_name, "improvements": better, "decisions": {"model": decisions}})
+        observed = scored["model"].observed_by_bin(weights)
+        return _flat(
+            {
+                "quality": by_name,
+                "improvements": better,
+                "decisions": {"model": decisions},
+                "calibration": {"model": observed},
+            }
+        )
 
     report = _nested(bootstrap.interval(figures))
     return {
@@ -195,7 +206,10 @@ def evaluate(
         "improvements": report["improvements"],
         "threshold": onnx_model.threshold,
         "decisions": report["decisions"]["model"],
-        "calibration": scored["model"].calibration(),
+        "calibration": [
+            {"mean_score": mean_score, "observed": report["calibration"]["model"][number]}
+            for number, mean_score in scored["model"].mean_score_by_bin().items()
+        ],
         "export": export_report,
     }
 
@@ -220,7 +234,7 @@ def _nested(figures: dict[str, Any]) -> dict[str, Any]:
 def evaluate_slices(
     evaluation_scores: pd.DataFrame, model_input: pd.DataFrame, options: EvaluationOptions, seed: int
 ) -> pd.DataFrame:
-    """Judge the model on parts of the judge slice: one row per column, value and metric.
+    """Judge the model on parts of the judge slice: one row per column, part and metric.
 
     ``month`` is taken from the time of the rows.
     """
@@ -229,17 +243,17 @@ def evaluate_slices(
     parts = parts.assign(month=parts["row_time"].dt.strftime("%Y-%m"))
     found = []
     for column in options.slices:
-        for value, rows in parts.groupby(column):
+        for part, rows in parts.groupby(column):
             scored = metrics.Scored.of(rows["row_target"], rows["model"], options.calibration_bins)
             figures = _bootstrap(rows, options, seed).interval(scored.metrics)
             shape = {
                 "column": column,
-                "value": str(value),
+                "part": str(part),
                 "rows": len(rows),
                 "positives": int(rows["row_target"].sum()),
             }
             found += [{**shape, "metric": name, **figure} for name, figure in figures.items()]
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=SLICE_COLUMNS)
 
 
 def track_metrics(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:

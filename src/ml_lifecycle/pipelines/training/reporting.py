@@ -40,8 +40,8 @@ def measure_importance(
     table = pd.DataFrame(
         {
             "feature": list(losses),
-            "mean": [metrics.rounded(np.mean(loss)) for loss in losses.values()],
-            "deviation": [metrics.rounded(np.std(loss)) for loss in losses.values()],
+            "mean": [metrics.rounded(float(np.mean(loss))) for loss in losses.values()],
+            "deviation": [metrics.rounded(float(np.std(loss))) for loss in losses.values()],
         }
     )
     return table.sort_values(["mean", "feature"], ascending=[False, True]).reset_index(drop=True)
