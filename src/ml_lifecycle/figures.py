@@ -19,6 +19,7 @@ def _axes(title: str, x: str, y: str, size: tuple[float, float] = (5.2, 4.2)) ->
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.grid(color="#e6e8eb", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
@@ -49,7 +50,9 @@ def precision_recall(labels: pd.Series, scores: pd.DataFrame, quality: Mapping[s
     for name, colour in zip(scores.columns, (MODEL, OTHER, GREY, GREY), strict=False):
         precision, recall, _ = precision_recall_curve(labels, scores[name])
         y, x = _thin(precision, recall)
-        axes.plot(x, y, color=colour, label=f"{name}: {_range(quality[name]['average_precision'])}")
+        axes.plot(
+            x, y, color=colour, drawstyle="steps-post", label=f"{name}: {_range(quality[name]['average_precision'])}"
+        )
     axes.set_ylim(0, 1.02)
     axes.legend(loc="upper right", frameon=False, fontsize=8)
     return figure
@@ -89,8 +92,8 @@ def rates(target: str, panels: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def _rate(axes: Axes, column: str, target: str, rows: pd.DataFrame) -> None:
-    everything = rows.groupby("value")["row_target"].mean()
-    judged = rows[rows["model"].notna()].groupby("value")[["row_target", "model"]].mean()
+    everything = rows.groupby("value", observed=True)["row_target"].mean()
+    judged = rows[rows["model"].notna()].groupby("value", observed=True)[["row_target", "model"]].mean()
     position = {value: place for place, value in enumerate(everything.index)}
     at = [position[value] for value in judged.index]
     axes.bar(range(len(everything)), everything, color="#d5dce0", label="observed, all slices")

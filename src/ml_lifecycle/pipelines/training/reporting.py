@@ -13,6 +13,8 @@ from ml_lifecycle.parameters import EvaluationOptions
 
 from .nodes import feature_columns
 
+SPLITS = ["train", "choose", "judge"]
+
 
 def measure_importance(
     onnx_model: OnnxModel, model_input: pd.DataFrame, options: EvaluationOptions, seed: int
@@ -71,7 +73,9 @@ def draw_rates(
 ) -> Figure:
     """Draw the share of positives by slice and by each column of ``rates_by``; ``month`` comes from the time."""
     judged = evaluation_scores.loc[evaluation_scores["row_split"] == "judge", ["row_key", "model"]]
-    rows = model_input.assign(month=model_input["row_time"].dt.month, slice=model_input["row_split"])
+    rows = model_input.assign(
+        month=model_input["row_time"].dt.month, slice=pd.Categorical(model_input["row_split"], SPLITS)
+    )
     rows = rows.merge(judged, on="row_key", how="left")
     panels = {
         column: rows[[column, "row_target", "model"]].rename(columns={column: "value"})
