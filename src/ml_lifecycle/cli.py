@@ -8,16 +8,19 @@ from typing import Any, cast
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
-from kedro.validation import ParameterValidationError
+from kedro.validation import DataValidationError, ParameterValidationError
 
 from ml_lifecycle.errors import ConfigurationError, DataContractError
+from ml_lifecycle.explanations import explain_contract, explain_parameters
 
 
 def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return command(*args, **kwargs)
     except ParameterValidationError as error:
-        raise ConfigurationError(str(error)) from error
+        raise ConfigurationError(explain_parameters(error)) from error
+    except DataValidationError as error:
+        raise DataContractError(explain_contract(error)) from error
     except DatasetError as error:
         raise DataContractError(str(error)) from error
 

@@ -223,8 +223,8 @@ class FlightRequests(Table):
     """What a prediction is asked with: a scheduled flight and the state of the world.
 
     State is looked up as of the prediction time. Mean delays are minutes, shares lie in
-    [0, 1], counts are flights. Columns of later moments are there only if
-    ``features.prediction_moment`` allows them.
+    [0, 1], counts are flights. Columns known after ``features.prediction_moment`` are left out,
+    so all but the schedule is optional.
     """
 
     flight_key: str = _schedule(unique=True)
@@ -237,36 +237,36 @@ class FlightRequests(Table):
     distance: int = _schedule(gt=0)
     origin_flights_in_hour: np.int64 = _schedule(ge=0)
     origin_carrier_flights_in_hour: np.int64 = _schedule(ge=0)
-    aircraft_year: float = _before(nullable=True)
-    aircraft_seats: float = _before(nullable=True)
-    aircraft_departure_delay: float = _before(nullable=True)
-    aircraft_departure_age: float = _before(nullable=True)  # minutes since that departure
-    aircraft_arrival_delay: float = _before(nullable=True)
-    aircraft_arrival_age: float = _before(nullable=True)
-    origin_departure_delay_1h: float = _before(nullable=True)
-    origin_departure_delay_3h: float = _before(nullable=True)
-    origin_carrier_departure_delay_6h: float = _before(nullable=True)
-    network_departure_delay_3h: float = _before(nullable=True)
-    origin_arrival_delay_3h: float = _before(nullable=True)
-    dest_arrival_delay_6h: float = _before(nullable=True)
-    carrier_arrival_delay_6h: float = _before(nullable=True)
-    flight_arrival_delay_28d: float = _before(nullable=True)
-    flight_late_share_28d: float = _before(nullable=True)
-    route_late_share_28d: float = _before(nullable=True)
-    origin_carrier_late_share_28d: float = _before(nullable=True)
-    origin_hour_late_share_28d: float = _before(nullable=True)
-    network_late_share_7d: float = _before(nullable=True)
-    origin_backlog_6h: np.int64 = _before(ge=0)
-    origin_carrier_backlog_6h: np.int64 = _before(ge=0)
-    temperature: float = _before(nullable=True)  # °F
-    dew_point: float = _before(nullable=True)  # °F
-    humidity: float = _before(nullable=True)  # %
-    wind_direction: float = _before(nullable=True)  # degrees
-    wind_speed: float = _before(nullable=True)  # mph
-    wind_gust: float = _before(nullable=True)  # mph
-    precipitation: float = _before(nullable=True)  # inches
-    pressure: float = _before(nullable=True)  # hPa
-    visibility: float = _before(nullable=True)  # miles
+    aircraft_year: float | None = _before(nullable=True)
+    aircraft_seats: float | None = _before(nullable=True)
+    aircraft_departure_delay: float | None = _before(nullable=True)
+    aircraft_departure_age: float | None = _before(nullable=True)  # minutes since that departure
+    aircraft_arrival_delay: float | None = _before(nullable=True)
+    aircraft_arrival_age: float | None = _before(nullable=True)
+    origin_departure_delay_1h: float | None = _before(nullable=True)
+    origin_departure_delay_3h: float | None = _before(nullable=True)
+    origin_carrier_departure_delay_6h: float | None = _before(nullable=True)
+    network_departure_delay_3h: float | None = _before(nullable=True)
+    origin_arrival_delay_3h: float | None = _before(nullable=True)
+    dest_arrival_delay_6h: float | None = _before(nullable=True)
+    carrier_arrival_delay_6h: float | None = _before(nullable=True)
+    flight_arrival_delay_28d: float | None = _before(nullable=True)
+    flight_late_share_28d: float | None = _before(nullable=True)
+    route_late_share_28d: float | None = _before(nullable=True)
+    origin_carrier_late_share_28d: float | None = _before(nullable=True)
+    origin_hour_late_share_28d: float | None = _before(nullable=True)
+    network_late_share_7d: float | None = _before(nullable=True)
+    origin_backlog_6h: np.int64 | None = _before(ge=0)
+    origin_carrier_backlog_6h: np.int64 | None = _before(ge=0)
+    temperature: float | None = _before(nullable=True)  # °F
+    dew_point: float | None = _before(nullable=True)  # °F
+    humidity: float | None = _before(nullable=True)  # %
+    wind_direction: float | None = _before(nullable=True)  # degrees
+    wind_speed: float | None = _before(nullable=True)  # mph
+    wind_gust: float | None = _before(nullable=True)  # mph
+    precipitation: float | None = _before(nullable=True)  # inches
+    pressure: float | None = _before(nullable=True)  # hPa
+    visibility: float | None = _before(nullable=True)  # miles
     departure_delay: float | None = _departure(nullable=True)
     air_minutes: float | None = _landing(nullable=True)
 
