@@ -44,7 +44,8 @@ def main(raw: Path, out: Path) -> None:
     features = table_nodes.compute_features(requests, roles)
     table = table_nodes.assemble_model_input(features, labels, roles, parameters.SplitOptions(**data["split"]), seed)
 
-    chosen = nodes.search_options(table, roles, model_options, parameters.SearchOptions(**training["search"]), seed)
+    search = parameters.SearchOptions(**training["search"])
+    chosen = nodes.search_options(table, roles, model_options, search, evaluation_options, seed)
     fitted = nodes.fit_model(table, roles, model_options, chosen, seed)
     model = nodes.seal_model(nodes.convert_model(fitted, roles), table, roles)
     report = nodes.check_export(fitted, model, table, export_options)

@@ -175,7 +175,7 @@ def compare(
         "above_1e-5": int((difference > NOTEWORTHY).sum()),
         "tolerance": tolerance,
     }
-    if difference.max() > tolerance:
+    if not difference.max() <= tolerance:  # NaN, too, is refused
         raise ExportError(
             f"The ONNX model differs from the fitted one by up to {difference.max():.3g} "
             f"({report['above_1e-5']} of {len(difference)} rows by more than {NOTEWORTHY:g}); "

@@ -51,8 +51,14 @@ def as_numbers(values: Array) -> npt.NDArray[np.float32]:
 
 
 def as_categories(values: Array) -> npt.NDArray[np.object_]:
-    """Convert to text; missing values (None, NaN) become the empty text."""
+    """Convert to text; missing values (None, NaN) become the empty text.
+
+    Whole numbers lose their decimal point: a column of 1 and 2 with a gap is read as floats.
+    """
     cells = np.asarray(values, dtype=object)
+    if np.asarray(values).dtype.kind == "f":
+        whole = np.isfinite(values) & (np.floor(values) == values)
+        cells[whole] = np.asarray(values)[whole].astype(np.int64)
     present = np.equal(cells, cells) & np.not_equal(cells, np.array(None))  # NaN does not equal itself
     return np.where(present, cells, "").astype(str).astype(object)
 

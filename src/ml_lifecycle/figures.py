@@ -1,6 +1,7 @@
 """Pictures of a model's quality. The same input gives the same picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
+
+from ml_lifecycle.metrics import interval
 
 MODEL, OTHER, GREY = "#1f6f8b", "#d1603d", "#8a8f98"
 POINTS = 500
@@ -30,16 +33,17 @@ def _thin(*curves: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return [curve[keep] for curve in curves]
 
 
-def _range(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+def _colours() -> Iterator[str]:
+    """One for the model, one for the first baseline, grey for the others."""
+    return chain((MODEL, OTHER), repeat(GREY))
 
 
 def roc(labels: pd.Series, scores: pd.DataFrame, quality: Mapping[str, Any]) -> Figure:
     """ROC curves, one per column of ``scores``; ``quality`` holds the area with its interval."""
     figure, axes = _axes("ROC on the judge slice", "false positive rate", "true positive rate")
-    for name, colour in zip(scores.columns, (MODEL, OTHER, GREY, GREY), strict=False):
+    for name, colour in zip(scores.columns, _colours(), strict=False):
         x, y = _thin(*roc_curve(labels, scores[name])[:2])
-        axes.plot(x, y, color=colour, label=f"{name}: {_range(quality[name]['roc_auc'])}")
+        axes.plot(x, y, color=colour, label=f"{name}: {interval(quality[name]['roc_auc'])}")
     axes.legend(loc="lower right", frameon=False, fontsize=8)
     return figure
 
@@ -47,11 +51,11 @@ def roc(labels: pd.Series, scores: pd.DataFrame, quality: Mapping[str, Any]) -> 
 def precision_recall(labels: pd.Series, scores: pd.DataFrame, quality: Mapping[str, Any]) -> Figure:
     """Precision-recall curves, one per column of ``scores``."""
     figure, axes = _axes("Precision and recall on the judge slice", "recall", "precision")
-    for name, colour in zip(scores.columns, (MODEL, OTHER, GREY, GREY), strict=False):
+    for name, colour in zip(scores.columns, _colours(), strict=False):
         precision, recall, _ = precision_recall_curve(labels, scores[name])
         y, x = _thin(precision, recall)
         axes.plot(
-            x, y, color=colour, drawstyle="steps-post", label=f"{name}: {_range(quality[name]['average_precision'])}"
+            x, y, color=colour, drawstyle="steps-post", label=f"{name}: {interval(quality[name]['average_precision'])}"
         )
     axes.set_ylim(0, 1.02)
     axes.legend(loc="upper right", frameon=False, fontsize=8)

@@ -97,6 +97,15 @@ def rounded(value: float) -> float:
     return round(float(value), DIGITS)
 
 
+def interval(figure: Mapping[str, float | None], digits: int = 3) -> str:
+    """Format a figure with its interval, such as ``0.741 [0.730, 0.752]``."""
+    if figure["value"] is None:
+        return "undefined"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{figure['value']:.{digits}f}"
+    return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+
+
 @dataclass(frozen=True)
 class Bootstrap:
     """Draws of blocks: ``blocks`` numbers the block of each row from 0."""

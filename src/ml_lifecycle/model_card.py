@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from ml_lifecycle.metrics import interval
 from ml_lifecycle.onnx_model import OnnxModel
 
 _TEMPLATES = jinja2.Environment(
@@ -18,15 +19,6 @@ _TEMPLATES = jinja2.Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 - Markdown; the HTML page is made from it by the markdown library
 )
-
-
-def interval(figure: dict[str, float | None], digits: int = 3) -> str:
-    """Format a figure with its interval, such as ``0.741 [0.730, 0.752]``."""
-    if figure["value"] is None:
-        return "undefined"
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.{digits}f}"
-    return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
 
 
 _TEMPLATES.filters["interval"] = interval

@@ -271,13 +271,18 @@ class FlightRequests(Table):
     air_minutes: float | None = _landing(nullable=True)
 
 
-class Quarantine(Table):
+class Quarantine(pa.DataFrameModel):
     """Rows that were set aside: which table, which row of it (from 0), why, and the row itself as JSON."""
 
     table: str = pa.Field()
     row: np.int64 = pa.Field(ge=0)
     reason: str = pa.Field()
     record: str = pa.Field()
+
+    class Config:
+        """Refuse columns nobody declared."""
+
+        strict = True
 
 
 class ModelInput(pa.DataFrameModel):

@@ -13,8 +13,7 @@ from kedro.pipeline import Pipeline
 from ml_lifecycle import registry
 from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
 from ml_lifecycle.hooks.origin import file_of
-from ml_lifecycle.metrics import METRICS
-from ml_lifecycle.model_card import interval
+from ml_lifecycle.metrics import METRICS, interval
 
 PICTURES = ("roc_curve", "precision_recall_curve", "calibration_curve", "importance_chart", "rates_chart")
 MODEL = "registered_model"

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ml_lifecycle.errors import DataContractError
 
-DAY = pd.Timedelta(days=1)
+TODAY, TOMORROW = pd.Timedelta(days=0), pd.Timedelta(days=1)
 
 
 def _minutes(count: pd.Series) -> pd.Series:
@@ -43,14 +43,26 @@ def time_zones(flights: pd.DataFrame, airports: pd.DataFrame, declared: dict[str
     return zones
 
 
+def _first_after(departure: pd.Series, local: pd.Series, zone: str) -> pd.Series:
+    """First moment after departure at which the clocks of a zone show a local time, today or tomorrow.
+
+    A time that a clock change repeats happens twice; one that it leaves out counts as the next that exists.
+    """
+    candidates = [
+        (local + days).dt.tz_localize(zone, ambiguous=summer, nonexistent="shift_forward").dt.tz_convert("UTC")
+        for days, summer in ((TODAY, True), (TODAY, False), (TOMORROW, True))
+    ]
+    first = candidates.pop()
+    for candidate in reversed(candidates):
+        first = candidate.where(candidate > departure, first)
+    return first
+
+
 def arrivals(flights: pd.DataFrame, departure: pd.Series, zones: pd.Series) -> pd.Series:
     """Scheduled arrivals in UTC: the first moment after departure that shows the scheduled local time."""
     midnight = pd.to_datetime(flights[["year", "month", "day"]]).dt.as_unit("us")
     wall_clock = midnight + _of_clock(flights["sched_arr_time"])
     arrival = pd.Series(pd.NaT, index=flights.index, dtype=departure.dtype)
     for zone, local in wall_clock.groupby(zones):
-        # An arrival in the hour that a clock change repeats or leaves out is off by one hour at most.
-        moments = local.dt.tz_localize(str(zone), ambiguous="NaT", nonexistent="shift_forward")
-        repeated = local.dt.tz_localize(str(zone), ambiguous=True, nonexistent="shift_forward")
-        arrival.loc[local.index] = moments.fillna(repeated).dt.tz_convert("UTC")
-    return arrival.where(arrival > departure, arrival + DAY)
+        arrival.loc[local.index] = _first_after(departure.loc[local.index], local, str(zone))
+    return arrival

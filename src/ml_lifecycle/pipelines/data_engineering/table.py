@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ml_lifecycle.errors import ConfigurationError, DataContractError
+from ml_lifecycle.features import as_categories
 from ml_lifecycle.parameters import TableOptions
 from ml_lifecycle.quarantine import set_aside
 from ml_lifecycle.roles import TableRoles
@@ -27,7 +28,7 @@ def _require_columns(table: pd.DataFrame, options: TableOptions) -> None:
 
 def _labels(target: pd.Series, options: TableOptions) -> tuple[str, str]:
     """The two labels as text: negative, positive. Without a declaration the rarer one is positive."""
-    counts = target.dropna().astype(str).value_counts()
+    counts = pd.Series(as_categories(target.dropna().to_numpy())).value_counts()
     if len(counts) != 2:  # noqa: PLR2004 - binary
         shown = ", ".join(list(counts.index[:5]))
         raise DataContractError(
@@ -82,7 +83,8 @@ def recognise_columns(table: pd.DataFrame, options: TableOptions) -> dict[str, A
 
 
 def _parse_time(table: pd.DataFrame, time: str) -> pd.Series:
-    parsed = pd.to_datetime(table[time], errors="coerce", utc=True).dt.tz_localize(None).dt.as_unit("us")
+    texts = table[time].astype("str")  # a bare number is not a time
+    parsed = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None).dt.as_unit("us")
     if parsed.isna().any():
         rows = ", ".join(map(str, table.index[parsed.isna()][:5]))
         raise DataContractError(
@@ -128,8 +130,8 @@ def label_table(table: pd.DataFrame, prepared: pd.DataFrame, table_roles: dict[s
     roles = TableRoles.model_validate(table_roles)
     target = table[roles.target]
     labelled = target.notna()
-    positive = (target[labelled].astype(str) == roles.labels[1]).astype(np.int8)
-    labels = pd.DataFrame({roles.key: prepared.loc[labelled, roles.key], "target": positive})
+    positive = as_categories(target[labelled].to_numpy()) == roles.labels[1]
+    labels = pd.DataFrame({roles.key: prepared.loc[labelled, roles.key], "target": positive.astype(np.int8)})
     reasons = pd.Series(NO_LABEL, index=table.index[~labelled], dtype="str")
     return {"labels": labels, "quarantine": set_aside(roles.table, table, reasons)}
 

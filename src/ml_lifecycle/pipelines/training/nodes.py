@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ml_lifecycle import estimators, export, metrics
+from ml_lifecycle.errors import ConfigurationError
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import (
     EstimatorOptions,
@@ -46,13 +47,33 @@ def _fit(
     return estimators.fit(unfitted, rows[[*numeric, *categorical]], rows["row_target"])
 
 
+def _refuse_unknown_columns(evaluation: EvaluationOptions, roles: TableRoles) -> None:
+    known = [*roles.columns, *(["month"] if roles.time else [])]
+    asked = {"slices": evaluation.slices, "rates_by": evaluation.rates_by}
+    for option, columns in asked.items():
+        if unknown := sorted(set(columns) - set(known)):
+            raise ConfigurationError(
+                f"evaluation.{option} names {', '.join(unknown)}, which is no feature of the table. "
+                f"Allowed: {', '.join(known)}."
+            )
+
+
 def search_options(
-    model_input: pd.DataFrame, table_roles: dict[str, Any], model: ModelOptions, search: SearchOptions, seed: int
+    model_input: pd.DataFrame,
+    table_roles: dict[str, Any],
+    model: ModelOptions,
+    search: SearchOptions,
+    evaluation: EvaluationOptions,
+    seed: int,
 ) -> dict[str, Any]:
     """Search the estimator's options on the choose slice; with 0 trials, take them as given.
 
     The judge slice is never looked at.
+
+    Raises:
+        ConfigurationError: the evaluation names a column that is not there; said now, not after the fit.
     """
+    _refuse_unknown_columns(evaluation, TableRoles.model_validate(table_roles))
     if not search.n_trials:
         return {"estimator": model.estimator, "options": model.chosen.model_dump(), "trials": []}
     roles = TableRoles.model_validate(table_roles)

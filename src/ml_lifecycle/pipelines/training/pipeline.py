@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.search_options,
-                [TABLE, ROLES, "params:model", "params:search", SEED],
+                [TABLE, ROLES, "params:model", "params:search", EVALUATION, SEED],
                 "chosen_options",
                 name="search_options",
             ),
