@@ -53,6 +53,8 @@ class OnnxModel:
     def _session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
+        options.intra_op_num_threads = 1  # threads share out the trees, and the order of sums with them
+        options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
 
     def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
