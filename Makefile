@@ -19,8 +19,8 @@ test: env  ## The whole test suite, with coverage
 test-full: env  ## The main job on all 336,776 flights, in a fresh clone
 	pytest -m full --no-cov
 
-lint: env  ## Style, types, layers and the freshness of the locks
-	ruff format --check . && ruff check . && mypy && lint-imports
+lint: env  ## Style, types, layers, stripped notebooks, generated pages
+	ruff format --check . && ruff check . && mypy && lint-imports && nbstripout --verify notebooks/*.ipynb && python docs/generate.py --check
 
 format: env  ## Rewrite the code in the one style
 	ruff format . && ruff check --fix .

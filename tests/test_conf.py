@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import re
 import subprocess
 import tomllib
@@ -73,13 +74,18 @@ class TestDvc:
         stages["deploying"] = {"cmd": "true"}
         assert differences(stages, project) == ["stages: deploying does not belong in dvc.yaml"]
 
-    @pytest.mark.parametrize("stage", ["raw_data", "raw_sample", "data_engineering", "training", "serving"])
-    @pytest.mark.parametrize("part", ["deps", "outs", "params"])
+    @pytest.mark.parametrize(
+        ("stage", "part"),
+        [
+            *itertools.product(["raw_data", "raw_sample"], ["deps", "outs"]),
+            *itertools.product(["data_engineering", "training"], ["deps", "outs", "params"]),
+            ("serving", "deps"),
+        ],
+    )
     def test_notices_what_is_dropped(self, stages: Stages, project: Project, stage: str, part: str) -> None:
         """Each dependency, output and parameter file that is dropped is a difference."""
-        entries = stages[stage].get(part, [])
         missed = []
-        for position, entry in enumerate(entries):
+        for position, entry in enumerate(stages[stage][part]):
             broken = copy.deepcopy(stages)
             del broken[stage][part][position]
             name = next(iter(entry)) if isinstance(entry, dict) else entry

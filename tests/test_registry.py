@@ -1,6 +1,5 @@
 """The model registry, on a real MLflow that keeps its data in SQLite."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OUTPUT
 from ml_lifecycle.provenance.record import Environment, GitState, Provenance, RawInput, RunRecord, digest_of_probe
 from ml_lifecycle.roles import TableRoles
+from mlflow_store import own_mlflow
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 
@@ -60,23 +60,11 @@ def evaluation(roc_auc: dict[str, Any] = BETTER, log_loss: dict[str, Any] = BETT
     return {"improvements": {"prevalence": {"roc_auc": roc_auc, "log_loss": log_loss, "brier": DOUBTFUL}}}
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables once."""
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def client(empty_database: Path, tmp_path: Path) -> Iterator[MlflowClient]:
+def client(tmp_path: Path) -> Iterator[MlflowClient]:
     """Make an MLflow of one's own the current one, with an open run."""
-    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = mlflow.create_experiment("test", artifact_location=str(tmp_path / "artifacts"))
-    with mlflow.start_run(experiment_id=experiment):
-        yield MlflowClient()
-    mlflow.set_tracking_uri(None)
+    with own_mlflow(tmp_path) as client:
+        yield client
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ def register(name: str, candidate: Candidate, lock: Path) -> str:
         input_example=_example(candidate),
         pip_requirements=pinned(lock),
         onnx_execution_providers=["CPUExecutionProvider"],
+        onnx_session_options={"intra_op_num_threads": 1, "inter_op_num_threads": 1},  # as in OnnxModel
         save_as_external_data=False,  # one file, whose bytes are the digest
         metadata={"model_sha256": candidate.model.digest},
     )

@@ -55,15 +55,13 @@ class OriginHook:
             ProvenanceError: the origin of the code or the environment is unknown.
         """
         project = Path(self._context.project_path)
+        record = run.collect(
+            project,
+            run_params["env"] or "base",
+            run_params["pipeline_names"] or ["__default__"],
+            self._context.config_loader["parameters"],
+        )
         paths = _raw_paths(catalog, pipeline)
         verified = raw_inputs.verify(project, paths) if paths else {}
         catalog[RAW_INPUTS] = MemoryDataset({name: raw.model_dump() for name, raw in verified.items()})
-        catalog[RUN_RECORD] = MemoryDataset(
-            run.collect(
-                project,
-                run_params["env"] or "base",
-                run_params["pipeline_names"] or ["__default__"],
-                self._context.config_loader["parameters"],
-            ),
-            copy_mode="assign",
-        )
+        catalog[RUN_RECORD] = MemoryDataset(record, copy_mode="assign")

@@ -9,7 +9,12 @@ from ml_lifecycle.provenance.record import RawInput, raw_input_tags, run_tags
 
 
 class TrackingHook:
-    """Tags the MLflow run that kedro-mlflow has opened."""
+    """Tags the MLflow run that kedro-mlflow has opened, and sees that it is closed."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self) -> None:
+        """Notice a run that was open before Kedro started: whoever opened it closes it."""
+        self._was_open = mlflow.active_run() is not None
 
     @hook_impl(trylast=True)  # after OriginHook has collected and kedro-mlflow has opened the run
     def before_pipeline_run(self, catalog: DataCatalog) -> None:
@@ -18,3 +23,12 @@ class TrackingHook:
             return
         read = {name: RawInput.model_validate(record) for name, record in catalog.load(RAW_INPUTS).items()}
         mlflow.set_tags({**run_tags(catalog.load(RUN_RECORD)), **raw_input_tags(read)})
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Close the run as often as kedro-mlflow has opened it: once more for every node.
+
+        Otherwise a second run in the same process, as in a notebook, would be logged into the first.
+        """
+        while not self._was_open and mlflow.active_run() is not None:
+            mlflow.end_run()

@@ -7,6 +7,14 @@ from pathlib import Path
 from ml_lifecycle.errors import ProvenanceError
 from ml_lifecycle.provenance.record import GitState
 
+#: Written out so that nobody's settings change the digest.
+DIFF = (
+    "-c", "core.quotePath=true", "-c", "diff.suppressBlankEmpty=false", "diff", "-O/dev/null", "--binary",
+    "--full-index", "--unified=3", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/",
+    "--diff-algorithm=myers", "--no-indent-heuristic", "--no-renames", "--no-color", "--no-ext-diff",
+    "--no-textconv", "--ignore-submodules=none", "--submodule=short",
+)  # fmt: skip
+
 
 def _git(project: Path, *arguments: str) -> bytes:
     command = ["git", "-C", str(project), *arguments]
@@ -32,7 +40,7 @@ def describe(project: Path) -> GitState:
         ProvenanceError: there is no git, no repository or no commit.
     """
     commit = _git(project, "rev-parse", "HEAD").decode().strip()
-    digest = hashlib.sha256(_git(project, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"))
+    digest = hashlib.sha256(_git(project, *DIFF, "HEAD"))
     untracked = _git(project, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
     for name in sorted(filter(None, untracked)):
         digest.update(name + b"\0" + hashlib.sha256((project / name.decode()).read_bytes()).digest())

@@ -109,8 +109,10 @@ def look_up_state(
         "origin_carrier_backlog_6h": lookups.backlog(scheduled, asked_at, ("origin", "carrier")),
         **lookups.weather_as_of(scheduled, weather, asked_at, options),
     }
-    allowed = known_by(schemas.FlightRequests.known_at(), feature_options.prediction_moment)
-    return pd.DataFrame({name: columns[name] for name in allowed}, index=scheduled.index)
+    known_at = schemas.FlightRequests.known_at()
+    allowed = known_by(known_at, feature_options.prediction_moment)
+    later = set(known_at) - set(allowed)
+    return pd.DataFrame(columns, index=scheduled.index).drop(columns=list(later))[allowed]
 
 
 def label_flights(scheduled: pd.DataFrame, options: FlightOptions) -> dict[str, pd.DataFrame]:

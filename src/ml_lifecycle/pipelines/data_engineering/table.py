@@ -22,7 +22,7 @@ def _require_columns(table: pd.DataFrame, options: TableOptions) -> None:
     if missing:
         raise DataContractError(
             f"The table has no column {', '.join(missing)}. It has: {', '.join(table.columns)}. "
-            "Correct the names under 'table' in conf/tabular/parameters_data_engineering.yml."
+            "Correct the names under 'table' in conf/tabular/parameters.yml."
         )
 
 

@@ -1,0 +1,55 @@
+"""The origin of a run, as tags on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from mlflow import MlflowClient
+
+from ml_lifecycle.hooks import TrackingHook
+from ml_lifecycle.hooks.origin import RAW_INPUTS, RUN_RECORD
+from ml_lifecycle.provenance.record import Environment, GitState, RawInput, RunRecord, raw_input_tags, run_tags
+from mlflow_store import own_mlflow
+
+pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
+
+ORDERS = RawInput(path="orders.csv", md5="0d3e", size=4)
+RECORD = RunRecord(
+    started_at="2013-10-01T00:00:00+00:00",
+    kedro_environment="base",
+    pipelines=["training"],
+    git=GitState(commit="c0ffee", dirty=False, diff_sha256="d1ff"),
+    environment=Environment(python="3.11.7", platform="Linux", lock_sha256="10c4"),
+    parameters={},
+    parameters_sha256="9a4a",
+)
+
+
+@pytest.fixture
+def catalog() -> DataCatalog:
+    """Return what OriginHook has collected."""
+    collected = {RAW_INPUTS: {"orders": ORDERS.model_dump()}, RUN_RECORD: RECORD}
+    return DataCatalog({name: MemoryDataset(value) for name, value in collected.items()})
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[MlflowClient]:
+    """Make an MLflow of one's own the current one, with an open run."""
+    with own_mlflow(tmp_path) as client:
+        yield client
+
+
+def test_tags_the_run(client: MlflowClient, catalog: DataCatalog) -> None:
+    """The open run carries commit, lock, parameters and the hashes of the raw inputs."""
+    TrackingHook().before_pipeline_run(catalog=catalog)
+    expected = {**run_tags(RECORD), **raw_input_tags({"orders": ORDERS})}
+    tags = client.get_run(mlflow.active_run().info.run_id).data.tags
+    assert expected == {name: tags[name] for name in expected}
+
+
+def test_opens_no_run(catalog: DataCatalog) -> None:
+    """With tracking switched off, the hook opens no run of its own."""
+    TrackingHook().before_pipeline_run(catalog=catalog)
+    assert mlflow.active_run() is None
