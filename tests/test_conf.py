@@ -466,3 +466,8 @@ class TestMake:
         """The targets that people rely on are there."""
         relied_on = {"run", "test", "lint", "lock", "ui", "viz", "notebook", "bench", "env", "clean", "help"}
         assert relied_on <= set(rules(makefile))
+
+
+def test_compiled_python_is_no_dependency_of_a_stage() -> None:
+    """DVC ignores what Python writes beside the sources: importing a module makes no stage out of date."""
+    assert "__pycache__/" in (PROJECT / ".dvcignore").read_text(encoding="utf-8").splitlines()
