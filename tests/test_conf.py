@@ -48,7 +48,12 @@ def project() -> Project:
 @pytest.fixture
 def stages() -> Stages:
     """Return the stages of dvc.yaml."""
-    return yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    files = ("dvc.yaml", "conf/test/dvc.yaml")
+    return {
+        name: stage
+        for file in files
+        for name, stage in yaml.safe_load((PROJECT / file).read_text(encoding="utf-8"))["stages"].items()
+    }
 
 
 def datasets(pipeline: Pipeline) -> set[str]:

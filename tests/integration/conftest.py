@@ -27,11 +27,15 @@ def project(clean_project: ProjectCopy, tmp_path: Path) -> ProjectCopy:
 @pytest.fixture(scope="session")
 def rebuilding(
     clean_project: ProjectCopy, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[ProjectCopy, "subprocess.Popen[str]"]:
+) -> Iterator[tuple[ProjectCopy, "subprocess.Popen[str]"]]:
     """Start a run on one thread and with another hash seed, which proceeds beside the first."""
     copy = clean_project.clone(tmp_path_factory.mktemp("rebuilt") / "project")
     command = "kedro run --env test --pipelines data_engineering,training --params model.random_forest.n_jobs=1"
-    return copy, copy.start(*command.split(), PYTHONHASHSEED="7")
+    process = copy.start(*command.split(), PYTHONHASHSEED="7")
+    yield copy, process
+    if process.returncode is None:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,8 @@ class TestChanged:
         expected = (
             f"Error: The raw input 'airlines' ({AIRLINES}) has changed: DVC recorded MD5 {recorded}, "
             f"found {raw_md5(finished_project)}. Nothing was run. To accept the change: "
-            f"`dvc commit --force raw_sample` and commit the record; to undo it: `dvc checkout --force {AIRLINES}`."
+            f"`dvc commit --force conf/test/dvc.yaml:raw_sample`"
+            f" and commit the record; to undo it: `dvc checkout --force {AIRLINES}`."
         )
         assert (result.returncode, errors) == (1, [expected])
         assert "Running node" not in result.stderr
@@ -101,7 +102,7 @@ class TestChanged:
     def test_can_be_accepted(self, finished_project: ProjectCopy) -> None:
         """The command that the error names makes the changed file the recorded one."""
         flip_a_byte(finished_project.path / AIRLINES)
-        finished_project.run("dvc", "commit", "--force", "raw_sample")
+        finished_project.run("dvc", "commit", "--force", "conf/test/dvc.yaml:raw_sample")
         assert raw_md5(finished_project) == verify(finished_project, "airlines", AIRLINES).md5
 
     def test_can_be_undone(self, finished_project: ProjectCopy) -> None:
@@ -128,7 +129,7 @@ class TestMissing:
         shutil.rmtree(finished_project.path / ".dvc/cache")
         with caplog.at_level("INFO", "ml_lifecycle"):
             verify(finished_project, "airlines", AIRLINES)
-        assert "raw input 'airlines' restored by its stage 'raw_sample'" in caplog.messages
+        assert "raw input 'airlines' restored by its stage 'conf/test/dvc.yaml:raw_sample'" in caplog.messages
 
     def test_comes_from_the_remote(self, own: ProjectCopy, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Without cache and stage, the file is pulled from the DVC remote."""
