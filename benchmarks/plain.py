@@ -14,7 +14,7 @@ import yaml
 from ml_lifecycle import parameters
 from ml_lifecycle.pipelines.data_engineering import flights as flight_nodes
 from ml_lifecycle.pipelines.data_engineering import nodes as table_nodes
-from ml_lifecycle.pipelines.training import nodes, reporting
+from ml_lifecycle.pipelines.training import evaluation, nodes, reporting
 
 
 def _parameters(name: str) -> dict[str, Any]:
@@ -52,18 +52,18 @@ def main(raw: Path, out: Path) -> None:
     scores = nodes.score_slices(model, table)
     baseline = parameters.HistGradientBoostingOptions(**training["baseline"])
     baselines = nodes.score_baselines(table, roles, baseline, seed)
-    evaluation = nodes.evaluate(scores, baselines, model, report, evaluation_options, seed)
-    slices = nodes.evaluate_slices(scores, table, evaluation_options, seed)
+    judged = evaluation.evaluate(scores, baselines, model, report, evaluation_options, seed)
+    slices = evaluation.evaluate_slices(scores, table, evaluation_options, seed)
     importance = reporting.measure_importance(model, table, evaluation_options, seed)
 
     out.mkdir(parents=True, exist_ok=True)
-    pictures = reporting.draw_quality(scores, baselines, evaluation)
+    pictures = reporting.draw_quality(scores, baselines, judged)
     pictures["importance"] = reporting.draw_importance(importance)
     pictures["rates"] = reporting.draw_rates(table, scores, model, evaluation_options)
     for name, picture in pictures.items():
         picture.savefig(out / f"{name}.png")
     (out / "model.onnx").write_bytes(model.content)
-    (out / "evaluation.json").write_text(json.dumps(evaluation, indent=2), encoding="utf-8")
+    (out / "evaluation.json").write_text(json.dumps(judged, indent=2), encoding="utf-8")
     slices.to_csv(out / "slice_metrics.csv", index=False)
     table.to_parquet(out / "model_input.parquet")
     asked = flight_nodes.select_requests(requests, table)

@@ -12,6 +12,7 @@ from ml_lifecycle.errors import ConfigurationError
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import EvaluationOptions, ExportOptions, ModelOptions, SearchOptions
 from ml_lifecycle.pipelines.training import create_pipeline, nodes
+from ml_lifecycle.pipelines.training import evaluation as judging
 from ml_lifecycle.provenance.record import RunRecord
 from ml_lifecycle.roles import TableRoles
 
@@ -221,7 +222,7 @@ def test_calibration_has_the_bins_asked_for(world: dict[str, Any]) -> None:
 
 def evaluated(world: dict[str, Any], scores: pd.DataFrame, options: EvaluationOptions) -> dict[str, Any]:
     """Evaluate other scores than those of the world."""
-    return nodes.evaluate(scores, world["baseline_scores"], world["onnx_model"], world["export_report"], options, 1)
+    return judging.evaluate(scores, world["baseline_scores"], world["onnx_model"], world["export_report"], options, 1)
 
 
 def test_rows_of_a_day_are_drawn_together(world: dict[str, Any], evaluation_options: EvaluationOptions) -> None:
@@ -260,8 +261,8 @@ def test_without_slices_the_table_is_empty(
 ) -> None:
     """No slices make a table of the right columns without rows."""
     options = evaluation_options.model_copy(update={"slices": []})
-    table = nodes.evaluate_slices(world["evaluation_scores"], model_input, options, seed=1)
-    assert (nodes.SLICE_COLUMNS, 0) == (list(table), len(table))
+    table = judging.evaluate_slices(world["evaluation_scores"], model_input, options, seed=1)
+    assert (judging.SLICE_COLUMNS, 0) == (list(table), len(table))
 
 
 def test_a_slice_of_one_class_has_no_area(
@@ -269,7 +270,7 @@ def test_a_slice_of_one_class_has_no_area(
 ) -> None:
     """A part in which nobody leaves reports its rows, and an area that is missing."""
     scores = world["evaluation_scores"].assign(row_target=np.int8(0))
-    table = nodes.evaluate_slices(scores, model_input, evaluation_options, seed=1)
+    table = judging.evaluate_slices(scores, model_input, evaluation_options, seed=1)
     areas = table[table["metric"] == "roc_auc"]
     assert (0, True) == (areas["positives"].sum(), areas[["value", "low", "high"]].isna().all(axis=None))
 
@@ -286,7 +287,7 @@ def test_undefined_figures_are_not_tracked() -> None:
     """A figure without a value is left out, not written as zero."""
     undefined = {"value": None, "low": None, "high": None}
     evaluation = {"model": {"roc_auc": undefined}, "decisions": {}, "baselines": {"prevalence": {"brier": undefined}}}
-    assert {} == nodes.track_metrics(evaluation)
+    assert {} == judging.track_metrics(evaluation)
 
 
 @pytest.mark.parametrize("option", ["slices", "rates_by"])

@@ -9,6 +9,7 @@ import pytest
 
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import EvaluationOptions
+from ml_lifecycle.pipelines.training import evaluation as judging
 from ml_lifecycle.pipelines.training import nodes, reporting
 
 
@@ -31,7 +32,7 @@ def evaluation(
 ) -> dict[str, Any]:
     """The evaluation of the customers' model."""
     export_report = {"rows": 1, "largest_difference": 0.0, "above_1e-5": 0, "tolerance": 1e-5}
-    return nodes.evaluate(scores, baseline_scores, onnx_model, export_report, evaluation_options, seed=1)
+    return judging.evaluate(scores, baseline_scores, onnx_model, export_report, evaluation_options, seed=1)
 
 
 def importance(
@@ -118,7 +119,7 @@ def test_every_table_of_the_card_is_a_table_of_the_page(
     card = reporting.write_model_card(
         onnx_model,
         evaluation,
-        nodes.evaluate_slices(scores, model_input, evaluation_options, seed=1),
+        judging.evaluate_slices(scores, model_input, evaluation_options, seed=1),
         importance(onnx_model, model_input, evaluation_options),
         {"estimator": "hist_gradient_boosting", "options": {"max_iter": 12}, "trials": []},
         {

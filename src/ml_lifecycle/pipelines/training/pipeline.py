@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from . import nodes, packaging, reporting
+from . import evaluation, nodes, packaging, reporting
 
 TABLE, ROLES, SEED = "model_input", "table_roles", "params:seed"
 EVALUATION = "params:evaluation"
@@ -40,18 +40,18 @@ def create_pipeline() -> Pipeline:
                 name="score_baselines",
             ),
             Node(
-                nodes.evaluate,
+                evaluation.evaluate,
                 ["evaluation_scores", "baseline_scores", "onnx_model", "export_report", EVALUATION, SEED],
                 "evaluation",
                 name="evaluate",
             ),
             Node(
-                nodes.evaluate_slices,
+                evaluation.evaluate_slices,
                 ["evaluation_scores", TABLE, EVALUATION, SEED],
                 "slice_metrics",
                 name="evaluate_slices",
             ),
-            Node(nodes.track_metrics, "evaluation", "tracked_metrics", name="track_metrics"),
+            Node(evaluation.track_metrics, "evaluation", "tracked_metrics", name="track_metrics"),
             Node(
                 reporting.measure_importance,
                 ["onnx_model", TABLE, EVALUATION, SEED],
