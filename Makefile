@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-include src/ml_lifecycle/quiet.env
+include src/ml_lifecycle/defaults.env
 export
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
@@ -26,7 +26,7 @@ format: env  ## Rewrite the code in the one style
 	ruff format . && ruff check --fix .
 
 lock: env  ## Resolve pyproject.toml again into requirements/*.txt
-	$(COMPILE) pyproject.toml --group dev --upgrade --output-file requirements/dev.txt && $(COMPILE) pyproject.toml --constraint requirements/dev.txt --upgrade --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --group dev --group stack --upgrade --output-file requirements/dev.txt && $(COMPILE) pyproject.toml --constraint requirements/dev.txt --upgrade --output-file requirements/run.txt
 
 env: .venv/.complete  ## The virtual environment .venv, from the hashed locks
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 from sklearn.base import BaseEstimator
 
+import servers
 from ml_lifecycle import estimators, export
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import (
@@ -27,6 +28,17 @@ from ml_lifecycle.parameters import (
 )
 from ml_lifecycle.provenance.record import Environment, GitState, RunRecord
 from ml_lifecycle.roles import TableRoles
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of the object store."""
+    parser.addoption("--object-store", choices=["auto", "minio", "weed"], default="auto", help="for tests on servers")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which object store is used."""
+    return f"object store: {servers.chosen(config.getoption('--object-store'))}"
+
 
 NEW_YORK = "America/New_York"
 DEST_MINUTES = {"BOS": 75, "ORD": 150, "SJU": 230}

@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import yaml
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -32,7 +34,7 @@ PLACES = {  # where MLflow keeps absolute paths
 def environment(project: Path) -> dict[str, str]:
     """Build the environment of a command: the copy's package, the same interpreter, nothing of the user's."""
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(project / "src"),
         "DVC_SITE_CACHE_DIR": str(project.parent / f"{project.name}-dvc"),
@@ -51,6 +53,11 @@ def _move_artifacts(database: Path, old: Path, new: Path) -> None:
                 (f"{old}/", f"{new}/"),
             )
     connection.close()
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    nested = {key: _merged(below[key], value) for key, value in above.items() if isinstance(below.get(key), dict)}
+    return {**below, **above, **nested}
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,9 @@ class ProjectCopy:
             stderr=subprocess.PIPE,
         )
 
-    def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, check: bool = True, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in the copy."""
-        result = finished(self.start(*command))
+        result = finished(self.start(*command, **variables))
         if check:
             assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
         return result
@@ -98,6 +105,16 @@ class ProjectCopy:
         """Commit everything that is not ignored."""
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", "Change")
+
+    def make_small(self) -> None:
+        """Let the environment `base` work on the sample, with the small models of `test`, and commit that."""
+        for name, keep in (("globals.yml", {"raw"}), ("parameters_training.yml", None)):
+            base, test = (self.path / "conf" / environment / name for environment in ("base", "test"))
+            values = yaml.safe_load(test.read_text(encoding="utf-8"))
+            small = {"paths": {key: values["paths"][key] for key in keep}} if keep else values
+            merged = _merged(yaml.safe_load(base.read_text(encoding="utf-8")), small)
+            base.write_text(yaml.safe_dump(merged), encoding="utf-8")
+        self.commit()
 
     def clone(self, path: Path) -> "ProjectCopy":
         """Copy everything, results included; MLflow's absolute paths move along."""

@@ -1,12 +1,18 @@
-"""`kedro run`, with errors in one line instead of a traceback."""
+"""`kedro run`, with errors in one line instead of a traceback; `kedro hold`."""
 
+import itertools
+import json
+import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import configure_project
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
 
@@ -14,10 +20,27 @@ from ml_lifecycle import __main__, cli
 from ml_lifecycle.errors import (
     ConfigurationError,
     DataContractError,
+    HoldError,
     LifecycleError,
     ProvenanceError,
     RawInputError,
     RegistryError,
+    ServerError,
+)
+from ml_lifecycle.hold import Hold, HoldFile
+
+STORE = "https://store.example.org:9000"
+LACKS_BUCKET = (
+    f"The object store at {STORE} lacks the bucket (NoSuchBucket in PutObject). Create the buckets: `make stack-init`."
+)
+ELSEWHERE = Hold(
+    token="0" * 32,
+    user="ada",
+    machine="laptop/ab12cd",
+    process=4711,
+    process_started=1370080800.25,
+    since="2013-06-01T10:00:00+00:00",
+    command="kedro run --env shared",
 )
 
 
@@ -41,6 +64,8 @@ def outcome(raised: Exception) -> Result:
         ProvenanceError("git is not installed"),
         RegistryError("No version"),
         ConfigurationError("too large"),
+        ServerError("The object store at http://localhost:9000 lacks the bucket"),
+        HoldError("The store is held by ada on laptop"),
     ],
 )
 def test_errors_are_printed_without_traceback(raised: Exception) -> None:
@@ -83,6 +108,101 @@ def test_kedros_errors_become_the_projects(raised: Exception, kind: type[Lifecyc
     assert raised is caught.value.__cause__
 
 
+def no_bucket() -> ClientError:
+    """Make the error that botocore makes of an answer of a store without buckets."""
+    return ClientError({"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "PutObject")
+
+
+@pytest.fixture
+def _store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the address of the object store."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", STORE)
+
+
+@pytest.mark.usefixtures("_store")
+class TestServerFault:
+    """An error of a server becomes one line of advice."""
+
+    def test_is_one_line(self) -> None:
+        """The text names the server and says what to do, and nothing of the traceback."""
+        result = outcome(no_bucket())
+        assert (1, "", f"Error: {LACKS_BUCKET}\n") == (result.exit_code, result.stdout, result.stderr)
+
+    def test_keeps_its_cause(self) -> None:
+        """Who handles the error finds the one that was raised."""
+        raised = DatasetError("Failed while saving data to dataset model_input")
+        raised.__cause__ = no_bucket()
+
+        def fail() -> None:
+            raise raised
+
+        with pytest.raises(ServerError) as caught:
+            cli._explained(fail)
+        assert raised is caught.value.__cause__
+
+    @pytest.mark.parametrize("attribute", ["__cause__", "__context__"])
+    def test_is_found_behind_kedros_error(self, attribute: str) -> None:
+        """Kedro wraps what a dataset raises, and s3fs what botocore raises: the fault is explained, not the data."""
+        wrapped = OSError("Not Found")
+        setattr(wrapped, attribute, no_bucket())
+        raised = DatasetError("Failed while saving data to dataset model_input.\nNot Found")
+        raised.__cause__ = wrapped
+        assert f"Error: {LACKS_BUCKET}\n" == outcome(raised).stderr
+
+    def test_tells_what_was_noted(self) -> None:
+        """Notes follow the text, those of the error that arrives before those of the errors it wraps."""
+        cause = no_bucket()
+        cause.add_note("Third.")
+        wrapped = OSError("Not Found")
+        wrapped.__context__ = cause
+        wrapped.add_note("Second.")
+        raised = DatasetError("Failed")
+        raised.__cause__ = wrapped
+        raised.add_note("First: go on with `kedro run`.")
+        assert f"Error: {LACKS_BUCKET} First: go on with `kedro run`. Second. Third.\n" == outcome(raised).stderr
+
+    def test_tells_what_was_noted_on_the_wrapped_error(self) -> None:
+        """A hook notes on the error that it is told of, which Kedro may wrap afterwards."""
+        cause = no_bucket()
+        cause.add_note("3 of 9 steps are finished and kept.")
+        raised = DatasetError("Failed")
+        raised.__cause__ = cause
+        assert f"Error: {LACKS_BUCKET} 3 of 9 steps are finished and kept.\n" == outcome(raised).stderr
+
+    def test_ours_counts_more(self) -> None:
+        """Where this project has said already what was wrong, its own words are printed."""
+        ours = RegistryError("No version of the model")
+        ours.__cause__ = no_bucket()
+        raised = DatasetError("Failed")
+        raised.__cause__ = ours
+        assert ["Error: No version of the model\n"] * 2 == [outcome(ours).stderr, outcome(raised).stderr]
+
+    def test_notes_of_other_errors_are_not_printed(self) -> None:
+        """A note does not make a fault of a server of an error that is none."""
+        raised = DatasetError("Failed while loading data")
+        raised.add_note("go on")
+        assert "Error: Failed while loading data\n" == outcome(raised).stderr
+
+
+def circle() -> DatasetError:
+    """Make an error of a server, with notes, whose chain leads back to where it starts."""
+    first, second = DatasetError("Failed"), no_bucket()
+    first.__cause__, second.__cause__ = second, first
+    first.add_note("First.")
+    second.add_note("Second.")
+    return first
+
+
+def test_notes_of_a_circle_end() -> None:
+    """Each error of a chain is asked for its notes once."""
+    assert ["First.", "Second."] == list(itertools.islice(cli._notes(circle()), 3))
+
+
+def test_search_in_a_circle_ends() -> None:
+    """A chain without an error of this project is searched once."""
+    assert cli._cause_of_ours(circle()) is None
+
+
 def test_arguments_and_result_are_handed_on() -> None:
     """A command that succeeds gets its arguments, and its result is returned."""
 
@@ -119,3 +239,129 @@ def test_module_is_kedro_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     with pytest.raises(SystemExit, match="0"):
         __main__.main()
     assert "--pipelines" in capsys.readouterr().out
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with configuration the current project; its environment `shared` names a hold, others do not."""
+    for environment, file, text in (
+        ("base", "globals.yml", "store: {credentials: null, hold: null}\n"),
+        ("local", "globals.yml", ""),
+        ("test", "globals.yml", "seed: 1\n"),
+        ("shared", "globals.yml", f"store: {{hold: 'file://{tmp_path}/hold.json'}}\n"),
+    ):
+        (tmp_path / "conf" / environment).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / environment / file).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    configure_project("ml_lifecycle")
+    return tmp_path
+
+
+def hold_command(*arguments: str) -> Result:
+    """Run `kedro hold …`, as the project's group offers it."""
+    return CliRunner().invoke(cli.cli, ["hold", *arguments])
+
+
+@pytest.mark.filterwarnings("default")  # of third parties, as settings are imported
+class TestHold:
+    """`kedro hold show` and `kedro hold clear`."""
+
+    @pytest.fixture
+    def file(self, project: Path) -> Path:
+        """Return the file that the environment `shared` names, while somebody is at work."""
+        file = project / "hold.json"
+        file.write_text(ELSEWHERE.model_dump_json(), encoding="utf-8")
+        return file
+
+    def test_show_tells_who_is_at_work(self, file: Path) -> None:
+        """The command prints who, where, since when, doing what, and leaves the hold alone."""
+        before = file.read_bytes()
+        result = hold_command("show", "--env", "shared")
+        assert (0, f"The store is held by {ELSEWHERE}.\n", "") == (result.exit_code, result.stdout, result.stderr)
+        assert before == file.read_bytes()
+
+    def test_show_tells_that_nobody_is_at_work(self, project: Path) -> None:
+        """Without a hold, the command says so."""
+        result = hold_command("show", "--env", "shared")
+        assert (0, "Nobody holds the store.\n", "") == (result.exit_code, result.stdout, result.stderr)
+
+    def test_show_tells_of_a_run(self, project: Path) -> None:
+        """What a run of this process acquires is shown, until it is released."""
+        file = HoldFile(f"file://{project}/hold.json")
+        hold = file.acquire("kedro run --env shared")
+        assert f"The store is held by {hold}.\n" == hold_command("show", "--env", "shared").stdout
+        file.release(hold)
+        assert "Nobody holds the store.\n" == hold_command("show", "--env", "shared").stdout
+
+    def test_clear_tells_whose_hold_it_cleared(self, file: Path) -> None:
+        """The command removes the hold, and prints whose it was."""
+        result = hold_command("clear", "--env", "shared")
+        assert (0, f"Cleared the hold of {ELSEWHERE}.\n", "") == (result.exit_code, result.stdout, result.stderr)
+        assert not file.exists()
+
+    @pytest.mark.parametrize("content", [None, "{}"], ids=["nothing", "unreadable"])
+    def test_clear_leaves_no_hold(self, project: Path, content: str | None) -> None:
+        """Where there is no hold, or none that can be read, there is none afterwards."""
+        if content is not None:
+            (project / "hold.json").write_text(content, encoding="utf-8")
+        result = hold_command("clear", "--env", "shared")
+        assert (0, "There is no hold any more.\n", "") == (result.exit_code, result.stdout, result.stderr)
+        assert not (project / "hold.json").exists()
+
+    def test_show_refuses_an_unreadable_hold(self, file: Path) -> None:
+        """A hold that cannot be read is an error in one line, which names the file and the way out."""
+        file.write_text("{}", encoding="utf-8")
+        result = hold_command("show", "--env", "shared")
+        assert (1, "", 1) == (result.exit_code, result.stdout, len(result.stderr.splitlines()))
+        assert result.stderr.startswith(f"Error: file://{file} says that the store is held")
+        assert "`kedro hold clear`" in result.stderr
+
+    @pytest.mark.parametrize("command", ["show", "clear"])
+    @pytest.mark.parametrize(
+        ("arguments", "environment"), [([], "base"), (["--env", "base"], "base"), (["--env", "test"], "test")]
+    )
+    def test_refuses_an_environment_that_shares_nothing(
+        self, project: Path, command: str, arguments: list[str], environment: str
+    ) -> None:
+        """Where no file is named there is nothing to hold: one line says so, and names an environment that has one."""
+        result = hold_command(command, *arguments)
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert (
+            f"Error: The environment '{environment}' shares no store: its globals.yml names no store.hold. "
+            "Name an environment that does: `--env minio`.\n"
+        ) == result.stderr
+
+    @pytest.mark.parametrize("command", ["show", "clear"])
+    def test_refuses_an_environment_whose_variables_are_not_set(
+        self, file: Path, command: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each variable that the environment refers to is named in one line, before anything is opened."""
+        monkeypatch.delenv("STORE_KEY", raising=False)
+        monkeypatch.setenv("STORE_SECRET", "")
+        values = ("key: ${oc.env:STORE_KEY}", "secret: ${oc.env:STORE_SECRET}", "token: ${oc.env:STORE_TOKEN, null}")
+        keys = "\n  ".join(["keys:", *values])
+        (file.parent / "conf/shared/credentials.yml").write_text(keys, encoding="utf-8")
+        result = hold_command(command, "--env", "shared")
+        assert (1, "", 1) == (result.exit_code, result.stdout, len(result.stderr.splitlines()))
+        assert result.stderr.startswith("Error: The environment 'shared' needs STORE_KEY, STORE_SECRET, not set")
+        assert file.exists()
+
+    def test_opens_the_store_with_its_credentials(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The store is opened as its entry in credentials.yml says; if it is away, one line says so."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", nowhere)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        keys = {"keys": {"key": "a", "secret": "b", "client_kwargs": {"endpoint_url": nowhere}}}
+        shared = project / "conf/shared"
+        (shared / "credentials.yml").write_text(json.dumps(keys), encoding="utf-8")
+        (shared / "globals.yml").write_text("store: {credentials: keys, hold: 's3://data/hold.json'}", encoding="utf-8")
+        files = cli._hold_file("shared")._fs
+        assert keys["keys"] == {"key": files.key, "secret": files.secret, "client_kwargs": files.client_kwargs}
+        result = hold_command("show", "--env", "shared")
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert (
+            f"Error: The object store at {nowhere} does not answer (EndpointConnectionError). Start it, or correct "
+            "AWS_ENDPOINT_URL.\n"
+        ) == result.stderr

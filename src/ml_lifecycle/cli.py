@@ -1,17 +1,23 @@
-"""`kedro run`, with errors in one line instead of a traceback."""
+"""`kedro run`, with errors in one line instead of a traceback; `kedro hold`."""
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import env_option
+from kedro.framework.project import settings
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
 
-from ml_lifecycle.errors import ConfigurationError, DataContractError, LifecycleError
+from ml_lifecycle import faults
+from ml_lifecycle.errors import ConfigurationError, DataContractError, LifecycleError, ServerError
 from ml_lifecycle.explanations import explain_contract, explain_parameters
+from ml_lifecycle.hold import HoldFile
+from ml_lifecycle.hooks.servers import hold_file, refuse_missing_variables
 
 
 def _cause_of_ours(error: BaseException) -> LifecycleError | None:
@@ -22,15 +28,29 @@ def _cause_of_ours(error: BaseException) -> LifecycleError | None:
     return _cause_of_ours(cause)
 
 
+def _notes(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield from getattr(error, "__notes__", [])
+        error = error.__cause__ or error.__context__
+
+
 def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return command(*args, **kwargs)
+    except LifecycleError:
+        raise
     except ParameterValidationError as error:
         raise ConfigurationError(explain_parameters(error)) from error
     except DataValidationError as error:
         raise DataContractError(explain_contract(error)) from error
-    except DatasetError as error:
-        raise _cause_of_ours(error) or DataContractError(str(error)) from error
+    except Exception as error:
+        if ours := _cause_of_ours(error):
+            raise ours from error
+        if fault := faults.explain(error):
+            raise ServerError(" ".join([fault.text, *_notes(error)])) from error
+        if isinstance(error, DatasetError):
+            raise DataContractError(str(error)) from error
+        raise
 
 
 @click.group(name="ml-lifecycle")
@@ -41,3 +61,37 @@ def cli() -> None:
 run = copy.copy(kedro_run)
 run.callback = functools.partial(_explained, cast("Callable[..., Any]", kedro_run.callback))
 cli.add_command(run)
+
+
+def _hold_file(env: str | None) -> HoldFile:
+    conf = str(Path.cwd() / settings.CONF_SOURCE)
+    loader = settings.CONFIG_LOADER_CLASS(conf_source=conf, env=env, **settings.CONFIG_LOADER_ARGS)
+    refuse_missing_variables(Path(conf), env)
+    file = hold_file(loader)
+    if file is None:
+        raise ConfigurationError(
+            f"The environment '{env or 'base'}' shares no store: its globals.yml names no store.hold. "
+            "Name an environment that does: `--env minio`."
+        )
+    return file
+
+
+@cli.group()
+def hold() -> None:
+    """Who is at work in a shared store; two runs at once would mix their data."""
+
+
+@hold.command()
+@env_option
+def show(env: str | None) -> None:
+    """Say who holds the store."""
+    held = _explained(lambda: _hold_file(env).read())
+    click.echo(f"The store is held by {held}." if held else "Nobody holds the store.")
+
+
+@hold.command()
+@env_option
+def clear(env: str | None) -> None:
+    """Clear the hold of a run that is gone."""
+    held = _explained(lambda: _hold_file(env).clear())
+    click.echo(f"Cleared the hold of {held}." if held else "There is no hold any more.")

@@ -29,3 +29,11 @@ class ProvenanceError(LifecycleError):
 
 class RegistryError(LifecycleError):
     """The model registry does not hold what was asked for."""
+
+
+class ServerError(LifecycleError):
+    """The object store or the tracking server does not do its part."""
+
+
+class HoldError(LifecycleError):
+    """Another run holds the stores."""

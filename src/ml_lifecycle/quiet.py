@@ -1,9 +1,7 @@
-"""Silence with reasons: telemetry off, known third-party warnings off, everything else heard."""
+"""Silence with reasons: known third-party warnings off, everything else heard."""
 
-import os
 import re
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -24,13 +22,6 @@ SILENCED = (
 )
 
 
-def telemetry_settings() -> dict[str, str]:
-    """Read the variables of ``quiet.env``: one ``NAME=value`` a line, ``#`` for comments."""
-    text = Path(__file__).with_name("quiet.env").read_text(encoding="utf-8")
-    pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: value for name, _, value in pairs}
-
-
 def _is_silenced(message: Warning | str, category: type[Warning]) -> bool:
     return any(
         issubclass(category, warning.category) and re.match(warning.message, str(message)) for warning in SILENCED
@@ -38,12 +29,7 @@ def _is_silenced(message: Warning | str, category: type[Warning]) -> bool:
 
 
 def be_quiet() -> None:
-    """Switch telemetry off unless the user has set it, and drop the named warnings.
-
-    They are dropped where warnings are shown, because MLflow resets the filters around its own.
-    """
-    for name, value in telemetry_settings().items():
-        os.environ.setdefault(name, value)
+    """Drop the named warnings where they are shown, because MLflow resets the filters around its own."""
     shown = warnings.showwarning
     if getattr(shown, "knows_silenced", False):
         return

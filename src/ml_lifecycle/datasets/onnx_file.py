@@ -19,7 +19,8 @@ class OnnxFileDataset(AbstractDataset[OnnxModel, OnnxModel]):
         """Take a path or URL that fsspec knows, and its credentials."""
         self._protocol, path = get_protocol_and_path(filepath)
         self._filepath = PurePosixPath(path)
-        self._fs = fsspec.filesystem(self._protocol, **(credentials or {}))
+        options = {"auto_mkdir": True} if self._protocol == "file" else {}
+        self._fs = fsspec.filesystem(self._protocol, **options, **(credentials or {}))
         self.metadata = metadata
 
     def load(self) -> OnnxModel:
@@ -28,7 +29,6 @@ class OnnxFileDataset(AbstractDataset[OnnxModel, OnnxModel]):
 
     def save(self, data: OnnxModel) -> None:
         """Write the model."""
-        self._fs.makedirs(str(self._filepath.parent), exist_ok=True)
         self._fs.pipe_file(get_filepath_str(self._filepath, self._protocol), data.content)
 
     def _exists(self) -> bool:

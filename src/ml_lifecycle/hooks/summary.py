@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 
 from ml_lifecycle import registry
 from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
+from ml_lifecycle.faults import without_password
 from ml_lifecycle.hooks.origin import file_of
 from ml_lifecycle.metrics import METRICS, interval
 
@@ -53,9 +54,19 @@ def _registered(catalog: DataCatalog, run_id: str) -> Iterator[str]:
     yield f"  aliases: {named or 'none'}"
 
 
-def _file(catalog: DataCatalog, name: str) -> str:
+def _place(catalog: DataCatalog, name: str) -> str:
+    """Where a dataset lies: a path as short as possible, or an address."""
     path = file_of(catalog, name)
+    protocol = getattr(catalog[name], "_protocol", "file")
+    if protocol != "file":
+        return f"{protocol}://{path}"
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _next() -> str:
+    tracking = mlflow.get_tracking_uri()
+    runs = without_password(tracking) if tracking.startswith("http") else "`make ui`"
+    return f"Next         `kedro viz run` (pipelines), {runs} (runs and models), `dvc repro` (what is out of date)"
 
 
 class SummaryHook:
@@ -74,16 +85,14 @@ class SummaryHook:
         if MODEL in made and run is not None:
             lines += _registered(catalog, run.info.run_id)
         if "model_card" in made:
-            pictures = " ".join(_file(catalog, name) for name in PICTURES)
-            lines += [f"Pictures     {pictures}", f"Model card   {_file(catalog, 'model_card_page')}"]
+            pictures = " ".join(_place(catalog, name) for name in PICTURES)
+            lines += [f"Pictures     {pictures}", f"Model card   {_place(catalog, 'model_card_page')}"]
         if "predictions" in made:
             predictions = catalog.load("predictions")
             answered = predictions.iloc[0]
             lines.append(
-                f"Predictions  {_file(catalog, 'predictions')}: {len(predictions):,} rows by "
+                f"Predictions  {_place(catalog, 'predictions')}: {len(predictions):,} rows by "
                 f"'{answered['model_name']}' version {answered['model_version']}, SHA-256 {answered['model_digest']}"
             )
-        lines.append(
-            "Next         `kedro viz run` (pipelines), `make ui` (runs and models), `dvc repro` (what is out of date)"
-        )
+        lines.append(_next())
         click.echo("\n" + "\n".join(lines))

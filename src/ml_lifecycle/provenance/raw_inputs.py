@@ -1,6 +1,7 @@
 """Raw inputs are what DVC recorded of them, or the run does not start."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -49,27 +50,42 @@ def _record_of(repo: "Repo", name: str, path: Path) -> "Output":
     return out
 
 
-def _dvc(project: Path, *arguments: str) -> bool:
+def _dvc(project: Path, *arguments: str) -> str | None:
+    """Run DVC; return what it complained of, None if it succeeded."""
     command = [sys.executable, "-m", "dvc", *arguments]
     result = subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
-    if result.returncode:
-        logger.debug("%s: %s", " ".join(arguments), result.stderr.strip())
-    return result.returncode == 0
+    if result.returncode == 0:
+        return None
+    logger.debug("%s: %s", " ".join(arguments), result.stderr.strip())
+    complaints = [line for line in result.stderr.splitlines() if line.startswith("ERROR:")]
+    return complaints[0].removeprefix("ERROR: ") if complaints else f"exit code {result.returncode}"
 
 
-def _restore(repo: "Repo", out: "Output") -> str | None:
+def _has_remote(repo: "Repo") -> bool:
+    """Whether there is a remote to ask: one on S3 without an address is set up by AWS_ENDPOINT_URL."""
+    default = repo.config["core"].get("remote")
+    remotes = repo.config["remote"]
+    chosen = [remotes[default]] if default in remotes else list(remotes.values())
+    return any(
+        not remote["url"].startswith("s3://") or remote.get("endpointurl") or os.environ.get("AWS_ENDPOINT_URL")
+        for remote in chosen
+    )
+
+
+def _restore(repo: "Repo", out: "Output") -> tuple[str | None, str]:
     """Bring a missing raw input back: from the cache, a remote, or by running its stage.
 
-    Returns how, or None if nothing worked.
+    Returns how, or None if nothing worked; and what the remote complained of, if it did.
     """
     project, path, stage = Path(repo.root_dir), str(out.fs_path), out.stage
-    if _dvc(project, "checkout", path):
-        return "from the DVC cache"
-    if repo.config["remote"] and _dvc(project, "pull", path):
-        return "from the DVC remote"
-    if stage.cmd and _dvc(project, "repro", "--single-item", stage.addressing):
-        return f"by its stage '{stage.addressing}'"
-    return None
+    if _dvc(project, "checkout", path) is None:
+        return "from the DVC cache", ""
+    complaint = _dvc(project, "pull", path) if _has_remote(repo) else "no remote is set up"
+    if complaint is None:
+        return "from the DVC remote", ""
+    if stage.cmd and _dvc(project, "repro", "--single-item", stage.addressing) is None:
+        return f"by its stage '{stage.addressing}'", ""
+    return None, complaint
 
 
 def _accept(out: "Output") -> str:
@@ -81,12 +97,12 @@ def _verify(repo: "Repo", name: str, path: Path) -> RawInput:
     relative = path.relative_to(repo.root_dir)
     recorded = str(out.hash_info.value)
     if not path.exists():
-        how = _restore(repo, out)
+        how, complaint = _restore(repo, out)
         if how is None or not path.exists():
             raise RawInputError(
                 f"The raw input '{name}' ({relative}, MD5 {recorded}) is missing, and neither DVC's cache, a remote "
-                "nor a stage could restore it. Configure a remote that holds it (`dvc remote add`) and run "
-                f"`dvc pull {relative}`, or put the file back."
+                f"({complaint}) nor a stage could restore it. Set up a remote that holds it "
+                f"(docs/how-to/use-minio.md) and run `dvc pull {relative}`, or put the file back."
             )
         logger.info("raw input '%s' restored %s", name, how)
     found = str(out.get_hash().value)  # DVC's state answers for files it has hashed and that did not change

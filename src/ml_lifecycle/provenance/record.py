@@ -49,6 +49,13 @@ class RunRecord(_Record):
     parameters_sha256: str
 
 
+class TrainingRecord(_Record):
+    """The run that made a model, kept beside the model until it is registered."""
+
+    model_sha256: str
+    run: RunRecord
+
+
 class Provenance(_Record):
     """Everything a model was made of, and the digests of what came out."""
 

@@ -1,12 +1,18 @@
-"""The node that puts together what the registry stores."""
+"""Nodes that put together what the registry stores."""
 
 from typing import Any
 
 import pandas as pd
 
+from ml_lifecycle.errors import ProvenanceError
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OnnxModel
-from ml_lifecycle.provenance.record import Provenance, RunRecord, digest_of_probe
+from ml_lifecycle.provenance.record import Provenance, RunRecord, TrainingRecord, digest_of_probe
+
+
+def record_training(onnx_model: OnnxModel, run_record: RunRecord) -> dict[str, Any]:
+    """Note which run made the model, so that another run can register it and still tell its true origin."""
+    return TrainingRecord(model_sha256=onnx_model.digest, run=run_record).model_dump(mode="json")
 
 
 def package_model(
@@ -14,15 +20,23 @@ def package_model(
     probe_set: pd.DataFrame,
     evaluation: dict[str, Any],
     data_report: dict[str, Any],
-    run_record: RunRecord,
+    training_record: dict[str, Any],
 ) -> Candidate:
     """Put the model together with the complete record of its origin.
 
     Raises:
+        ProvenanceError: the record of training belongs to another model.
         pydantic.ValidationError: a part of the record is missing; nothing is registered.
     """
+    training = TrainingRecord.model_validate(training_record)
+    if training.model_sha256 != onnx_model.digest:
+        raise ProvenanceError(
+            f"The record of training is of the model with SHA-256 {training.model_sha256}, the model at hand has "
+            f"{onnx_model.digest}: they come from different runs. Nothing was registered. Train again: "
+            "`kedro run --pipelines training`."
+        )
     provenance = Provenance(
-        run=run_record,
+        run=training.run,
         raw_inputs=data_report["raw_inputs"],
         model_sha256=onnx_model.digest,
         probe_sha256=digest_of_probe(probe_set),

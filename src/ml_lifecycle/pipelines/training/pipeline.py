@@ -26,6 +26,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(nodes.convert_model, ["fitted_model", ROLES], "converted_model", name="convert_model"),
             Node(nodes.seal_model, ["converted_model", TABLE, ROLES], "onnx_model", name="seal_model"),
+            Node(packaging.record_training, ["onnx_model", "run_record"], "training_record", name="record_training"),
             Node(
                 nodes.check_export,
                 ["fitted_model", "onnx_model", TABLE, "params:export"],
@@ -80,7 +81,7 @@ def create_pipeline() -> Pipeline:
             Node(nodes.draw_probe, ["onnx_model", TABLE, "params:export"], "probe_set", name="draw_probe"),
             Node(
                 packaging.package_model,
-                ["onnx_model", "probe_set", "evaluation", "data_report", "run_record"],
+                ["onnx_model", "probe_set", "evaluation", "data_report", "training_record"],
                 "registered_model",
                 name="package_model",
             ),

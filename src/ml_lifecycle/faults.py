@@ -1,0 +1,115 @@
+"""What went wrong between this machine and its servers, in one line."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from botocore import exceptions as s3
+
+KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccessDenied", "403"}
+BUCKETS = {"NoSuchBucket", "404"}
+FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|507")
+SERVER_SIDE = 500
+AWAY = "does not answer ({}). Start it, or correct {}."
+UNWELL = "answers with {}, however often it is asked. Its log says more, also of its database and its artifact store."
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Which server did not do its part, and what to do about it."""
+
+    server: Literal["object store", "tracking server"]
+    text: str
+    is_away: bool = False
+
+
+def without_password(uri: str) -> str:
+    """Drop user and password from an address, so that it can be shown."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [found.__cause__, found.__context__]
+
+
+def _of_store(text: str, *, is_away: bool = False) -> Fault:
+    address = without_password(os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com"))
+    return Fault("object store", f"The object store at {address} {text}", is_away)
+
+
+def _of_answer(error: s3.ClientError) -> Fault | None:
+    answer = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    told = f"({code} in {error.operation_name})"
+    if code in KEYS:
+        return _of_store(
+            f"refuses what is asked with these keys {told}. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and "
+            "what the policy of this identity allows."
+        )
+    if code in BUCKETS:
+        return _of_store(f"lacks the bucket {told}. Create the buckets: `make stack-init`.")
+    if FULL.search(f"{code} {status}"):
+        return _of_store(f"is full {told}. Free space or raise the quota.")
+    if status >= SERVER_SIDE:
+        return _of_store(f"kept failing, however often it was asked {told}. Its log says more.")
+    return None
+
+
+def _of_tracking(text: str, *, is_away: bool = False) -> Fault:
+    address = without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return Fault("tracking server", f"The tracking server at {address} {text}", is_away)
+
+
+def _is_remote() -> bool:
+    return urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")).scheme in ("http", "https")
+
+
+def _fault(error: BaseException) -> Fault | None:
+    match error:
+        case s3.ClientError():
+            return _of_answer(error)
+        case s3.NoCredentialsError():
+            return _of_store("needs keys. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        case s3.HTTPClientError() | s3.ConnectionError():
+            return _of_store(AWAY.format(type(error).__name__, "AWS_ENDPOINT_URL"), is_away=True)
+        case requests.RequestException():
+            return _of_request(error)
+    return None
+
+
+def _of_request(error: requests.RequestException) -> Fault:
+    if error.response is not None:
+        return _of_tracking(UNWELL.format(f"status {error.response.status_code}"))
+    if isinstance(error, requests.exceptions.RetryError):
+        return _of_tracking(UNWELL.format("errors only"))
+    return _of_tracking(AWAY.format(type(error).__name__, "MLFLOW_TRACKING_URI"), is_away=True)
+
+
+def _of_mlflow(error: BaseException) -> Fault | None:
+    from mlflow.exceptions import MlflowException  # slow to import, and loaded by then
+
+    if isinstance(error, MlflowException) and _is_remote():
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        return _of_tracking(UNWELL.format(f"status {status}")) if status >= SERVER_SIDE else None
+    return None
+
+
+def explain(error: BaseException) -> Fault | None:
+    """Find the fault of a server behind an error, however often it was wrapped; None if there is none.
+
+    MLflow's own errors come last: they stand before the ones that say more.
+    """
+    return next((fault for find in (_fault, _of_mlflow) for cause in _chain(error) if (fault := find(cause))), None)

