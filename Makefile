@@ -8,7 +8,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-full lint format lock env viz ui notebook bench clean help
+.PHONY: run test test-full test-fallback test-browser lint format lock env viz ui notebook bench bench-storage minio stack-init clean help
+# The variables of .env, if there is one, for a command.
+WITH_ENV = set -a && { [ ! -f .env ] || source ./.env; } && set +a &&
 
 run: env  ## From the locked raw data to a registered model and its predictions
 	kedro run
@@ -18,6 +20,12 @@ test: env  ## The whole test suite, with coverage
 
 test-full: env  ## The main job on all 336,776 flights, in a fresh clone
 	pytest -m full --no-cov
+
+test-fallback: env  ## The tests on servers once more, on SeaweedFS
+	pytest -m "servers and not browser" --object-store weed --no-cov
+
+test-browser: env  ## MLflow's page of a run, in Chromium
+	pytest -m browser --no-cov
 
 lint: env  ## Style, types, layers, stripped notebooks, generated pages
 	ruff format --check . && ruff check . && mypy && lint-imports && nbstripout --verify notebooks/*.ipynb && python docs/generate.py --check
@@ -47,6 +55,15 @@ notebook: env  ## Jupyter Lab with catalog, context and pipelines loaded
 
 bench: env  ## Kedro against a plain script, and the cost of a no-op
 	python -m benchmarks.pipeline
+
+bench-storage: env  ## The lifecycle on MinIO and the tracking server against files, and where the difference goes
+	python -m benchmarks.storage
+
+minio:  ## Build the pinned MinIO server into GOBIN; needs Go
+	go install github.com/minio/minio@$$(cat deploy/minio/version)
+
+stack-init: env  ## Buckets and identities on the MinIO server that .env names
+	$(WITH_ENV) python deploy/minio/init.py
 
 clean:  ## Remove everything a run made; raw data and .venv stay
 	rm -rf build mlruns mlflow.db $(addsuffix /*,$(filter-out data/01_raw,$(wildcard data/0*)))

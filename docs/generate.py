@@ -95,6 +95,7 @@ MEANINGS = {
 ENVIRONMENTS = {
     "base": "The defaults: real data, files and SQLite. The only place where every key is written.",
     "test": "A sample of the flights and small models, in stores of their own below `build/test`.",
+    "minio": "The same lifecycle on an object store and a tracking server, named in `.env.example`.",
     "tabular": "A table of your own: with `--pipelines tabular`.",
     "local": "Yours, ignored by Git. What `kedro run` adds to base when no environment is named.",
 }
@@ -161,7 +162,7 @@ def _parameters() -> Iterator[tuple[str, str, str]]:
 def _differences(environment: str) -> Iterator[str]:
     """Yield the keys an environment sets, each with its value."""
     for file in sorted((PROJECT / "conf" / environment).glob("*.yml")):
-        if file.name.startswith(("globals", "parameters")):
+        if file.name.startswith(("globals", "parameters", "mlflow")):
             yield from (f"`{path}` {_shown(value)}" for path, value in _flat(OmegaConf.load(file)))
 
 

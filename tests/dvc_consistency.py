@@ -22,6 +22,7 @@ WITHOUT_STAGE = {
 #: Datasets with a file that no stage owns, and why.
 NOT_OWNED_BY_DVC = {
     "predictions": "they carry the time of scoring and the version, which the registry decides",
+    "training_record": "it names commit and time of the run that made the model",
 }
 #: Datasets without a file whose reader depends on another dataset instead, and why.
 STAND_INS = {

@@ -54,7 +54,8 @@ class Proxy:
         with client, contextlib.suppress(OSError):
             first = client.recv(CHUNK)
             if self._is_refused(first):
-                client.sendall(UNAVAILABLE.replace(b"{length}", str(len(BODY)).encode()) + BODY)
+                body = b"" if first.startswith(b"HEAD") else BODY
+                client.sendall(UNAVAILABLE.replace(b"{length}", str(len(body)).encode()) + body)
                 return
             self._act(first)
             with socket.create_connection(self.target) as server:

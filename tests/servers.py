@@ -2,18 +2,21 @@
 
 import contextlib
 import os
+import pwd
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import s3fs
 
@@ -64,6 +67,7 @@ class Server:
     environment: dict[str, str] = field(repr=False)
     log: Path
     is_healthy: Callable[[], bool]
+    account: int | None = None
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
@@ -76,6 +80,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=self.account,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self.is_healthy():
@@ -365,6 +370,49 @@ def stack(store: ObjectStore, folder: Path, database: str | None = None) -> Iter
         yield Stack(folder, store, tracking, identities, store.endpoint, uri)
     finally:
         tracking.stop()
+
+
+def postgres_programs() -> Path | None:
+    """Find the folder of PostgreSQL's programs, which Debian keeps off the PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    on_path = shutil.which("initdb")
+    found = [*folders, *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((folder for folder in reversed(found) if (folder / "initdb").exists()), None)
+
+
+@contextlib.contextmanager
+def postgres(programs: Path) -> Iterator[tuple[str, Keys, Path]]:
+    """Run an empty PostgreSQL with a password; give its address, its keys and its folder.
+
+    PostgreSQL refuses to run as root, and pytest's folders are closed to others: it gets a folder of its own.
+    """
+    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    keys, port = Keys("mlflow"), free_port()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        password = folder / "password"
+        password.write_text(keys.secret, encoding="utf-8")
+        for path in (folder, password):
+            os.chown(path, account.pw_uid, account.pw_gid)
+        as_account: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "cwd": folder}
+        data = [f"--pgdata={folder / 'data'}", f"--username={keys.key}", f"--pwfile={password}"]
+        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
+        subprocess.run([programs / "initdb", *data, *options], check=True, capture_output=True, **as_account)
+        password.unlink()
+        command = [str(programs / "postgres"), "-D", str(folder / "data"), "-h", HOST, "-p", str(port), "-k", name]
+        server = Server(
+            command, plain_environment(), folder / "postgres.log", lambda: _listens(port), account=account.pw_uid
+        )
+        server.start()
+        try:
+            yield f"postgresql://{keys.key}:{keys.secret}@{HOST}:{port}/postgres", keys, folder
+        finally:
+            server.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((HOST, port)) == 0
 
 
 @dataclass(frozen=True)

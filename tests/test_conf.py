@@ -358,7 +358,7 @@ class TestTelemetry:
 
     def test_of_make(self) -> None:
         """The make targets read the same variables as the package."""
-        assert "include src/ml_lifecycle/quiet.env\nexport\n" in (PROJECT / "Makefile").read_text(encoding="utf-8")
+        assert "include src/ml_lifecycle/defaults.env\nexport\n" in (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,9 @@ class TestTelemetry:
         ("data/08_reporting/.gitkeep", False),
         ("conf/local/globals.yml", True),
         ("conf/base/credentials.yml", True),
+        ("conf/minio/credentials.yml", False),
         (".env", True),
+        (".env.example", False),
         ("mlflow.db", True),
         ("uv.lock", True),
     ],

@@ -4,6 +4,7 @@ Each check is a function from text to complaints. It is applied to every page, a
 """
 
 import argparse
+import itertools
 import re
 import shlex
 import shutil
@@ -156,7 +157,23 @@ def _check_folder(arguments: list[str]) -> list[str]:
 
 
 def _check_activation(arguments: list[str]) -> list[str]:
-    return [] if arguments == [".venv/bin/activate"] else [f"nothing to source: {' '.join(arguments)}"]
+    return [] if arguments in ([".venv/bin/activate"], [".env"]) else [f"nothing to source: {' '.join(arguments)}"]
+
+
+def _check_docker(arguments: list[str]) -> list[str]:
+    """A build needs its folder with a Dockerfile."""
+    folders = arguments[-1:] if arguments[0] == "build" else []
+    return [f"nothing to build in '{folder}'" for folder in folders if not (PROJECT / folder / "Dockerfile").exists()]
+
+
+def _check_minio(arguments: list[str]) -> list[str]:
+    """The server is started; it has no other use here."""
+    return [] if arguments[0] == "server" else [f"minio is not used for '{arguments[0]}'"]
+
+
+def _check_tracking_server(arguments: list[str]) -> list[str]:
+    """The script takes variables, and no arguments."""
+    return [f"deploy/mlflow/server takes no '{argument}'" for argument in arguments]
 
 
 def _accept(_: list[str]) -> list[str]:
@@ -175,6 +192,10 @@ CHECKS: dict[str, Check] = {
     "cd": _check_folder,
     "source": _check_activation,
     "cp": _accept,  # of the reader's own files
+    "set": _accept,
+    "docker": _check_docker,
+    "minio": _check_minio,
+    "server": _check_tracking_server,
 }
 
 
@@ -234,7 +255,7 @@ def lacking_sections(page: str) -> list[str]:
 def unexplained_dependencies(page: str) -> list[str]:
     """Name the dependencies without a reason in the page's tables."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    declared = [*project["project"]["dependencies"], *itertools.chain(*project["dependency-groups"].values())]
     names = {re.split(r"[\[<>=~! ]", requirement)[0] for requirement in declared}
     explained = {name for row in re.findall(r"^\|(.+?)\|", page, re.MULTILINE) for name in re.findall(r"`(.+?)`", row)}
     return sorted(names ^ explained)
@@ -371,7 +392,7 @@ def test_an_outdated_page_is_named(tmp_path: Path) -> None:
 def test_make_help_lists_what_the_reference_lists(tmp_path: Path) -> None:
     """`make help` works on a bare copy of the Makefile, and the reference describes each target it prints."""
     (tmp_path / "src/ml_lifecycle").mkdir(parents=True)
-    shutil.copy(PROJECT / "src/ml_lifecycle/quiet.env", tmp_path / "src/ml_lifecycle")
+    shutil.copy(PROJECT / "src/ml_lifecycle/defaults.env", tmp_path / "src/ml_lifecycle")
     shutil.copy(PROJECT / "Makefile", tmp_path)
 
     printed = subprocess.check_output(["make", "--no-print-directory", "help"], cwd=tmp_path, text=True)

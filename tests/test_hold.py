@@ -190,7 +190,7 @@ class TestHold:
         hold = Hold.of_this_process(COMMAND)
         since = datetime.fromisoformat(hold.since)
         assert (os.getpid(), COMMAND, "ada") == (hold.process, hold.command, hold.user)
-        assert os.uname().nodename == hold.machine.partition("/")[0]
+        assert f"{os.uname().nodename}/{uuid.getnode():x}" == hold.machine
         assert timedelta(0) == since.utcoffset()
         assert before <= since <= datetime.now(UTC)
 
@@ -413,11 +413,13 @@ class TestMissing:
         assert hold == place.open().read()
 
 
-def race(place: Place, folders: tuple[Path, Path]) -> list[list[bool]]:
+def race(place: Place, folders: tuple[Path, Path], left_over: Hold | None = None) -> list[list[bool]]:
     """Let two processes, each with a folder for its temporary files, acquire at once; say for each round who got it."""
     rounds = []
     with worker(place, TMPDIR=str(folders[0])) as left, worker(place, TMPDIR=str(folders[1])) as right:
         for _ in range(ROUNDS):
+            if left_over is not None:
+                put(place, left_over)
             left.tell("acquire")
             right.tell("acquire")
             answers = [left.answer(), right.answer()]
@@ -434,6 +436,11 @@ def race(place: Place, folders: tuple[Path, Path]) -> list[list[bool]]:
 def test_of_two_at_once_one_wins(place: Place, tmp_path: Path) -> None:
     """Two processes of one machine ask at the same time: one gets the store, the other is told by whom it is held."""
     assert [1] * ROUNDS == [sum(won) for won in race(place, (tmp_path, tmp_path))]
+
+
+def test_of_two_at_once_one_follows_a_dead_process(place: Place, tmp_path: Path) -> None:
+    """Two processes of one machine find the same hold of an ended one: the second does not remove that of the first."""
+    assert [1] * ROUNDS == [sum(won) for won in race(place, (tmp_path, tmp_path), ended_hold())]
 
 
 def test_of_two_machines_at_once_one_wins(stored: Place, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import onnx
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.types import DataType
 from onnx import TensorProto, helper
 
@@ -60,6 +61,9 @@ def evaluation(roc_auc: dict[str, Any] = BETTER, log_loss: dict[str, Any] = BETT
     return {"improvements": {"prevalence": {"roc_auc": roc_auc, "log_loss": log_loss, "brier": DOUBTFUL}}}
 
 
+CARD = "# Model card\n\nShort.\n\n## Data\n\nLong."
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[MlflowClient]:
     """Make an MLflow of one's own the current one, with an open run."""
@@ -88,7 +92,7 @@ def candidate() -> Candidate:
         model_sha256=model.digest,
         probe_sha256=digest_of_probe(probe),
     )
-    return Candidate(model, probe, evaluation(), provenance)
+    return Candidate(model, probe, evaluation(), CARD, provenance)
 
 
 @pytest.fixture
@@ -108,6 +112,20 @@ def versions(client: MlflowClient) -> list[str]:
 def aliases() -> dict[str, str]:
     """Map aliases to versions."""
     return {alias: str(version) for alias, version in registry.aliases(NAME).items()}
+
+
+class TestSummary:
+    """What of a model card becomes the description of a version."""
+
+    def test_is_the_first_section(self) -> None:
+        """The title and what stands before the first heading."""
+        assert registry.summary(CARD) == "# Model card\n\nShort."
+
+    def test_fits_into_the_database(self) -> None:
+        """A first section that is too long is cut to what MLflow's table of versions takes."""
+        column = SqlModelVersion.__table__.columns["description"]
+        assert registry.DESCRIPTION_LENGTH == column.type.length
+        assert len(registry.summary("x" * 9000)) == column.type.length
 
 
 class TestUnbeaten:

@@ -17,7 +17,7 @@ from ml_lifecycle import faults
 from ml_lifecycle.errors import ConfigurationError, DataContractError, LifecycleError, ServerError
 from ml_lifecycle.explanations import explain_contract, explain_parameters
 from ml_lifecycle.hold import HoldFile
-from ml_lifecycle.hooks.servers import hold_file, refuse_missing_variables
+from ml_lifecycle.hooks.servers import give_back, hold_file, refuse_missing_variables
 
 
 def _cause_of_ours(error: BaseException) -> LifecycleError | None:
@@ -51,6 +51,8 @@ def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if isinstance(error, DatasetError):
             raise DataContractError(str(error)) from error
         raise
+    finally:
+        give_back()  # also after Ctrl-C, of which Kedro tells no hook
 
 
 @click.group(name="ml-lifecycle")

@@ -33,6 +33,8 @@ PROVENANCE_FILE = "provenance.json"
 #: All that predicting needs; the versions come from the lock.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas")
 EXAMPLE_ROWS = 3
+#: Of a version's description in MLflow's database (``SqlModelVersion.description``).
+DESCRIPTION_LENGTH = 5000
 #: A model must beat each baseline on both: in ranking and in the probabilities themselves.
 DECISIVE_METRICS = ("roc_auc", "log_loss")
 
@@ -56,6 +58,11 @@ def pinned(lock: Path) -> list[str]:
 
 def _example(candidate: Candidate) -> pd.DataFrame:
     return candidate.probe.loc[: EXAMPLE_ROWS - 1, candidate.model.roles.columns]
+
+
+def summary(model_card: str) -> str:
+    """Cut a model card down to its first section, and to what MLflow takes as a description."""
+    return model_card.partition("\n## ")[0].strip()[:DESCRIPTION_LENGTH]
 
 
 def register(name: str, candidate: Candidate, lock: Path) -> str:
@@ -82,7 +89,12 @@ def register(name: str, candidate: Candidate, lock: Path) -> str:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     created = client.create_model_version(
-        name, stored.model_uri, run_id=stored.run_id, tags=candidate.provenance.tags(), model_id=stored.model_id
+        name,
+        stored.model_uri,
+        run_id=stored.run_id,
+        tags=candidate.provenance.tags(),
+        description=summary(candidate.model_card),
+        model_id=stored.model_id,
     )
     return str(created.version)
 

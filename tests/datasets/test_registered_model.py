@@ -59,7 +59,7 @@ def candidate(answer: float) -> Candidate:
     )
     record = Provenance(run=run, raw_inputs={}, model_sha256=model.digest, probe_sha256="940b")
     evaluation = {"improvements": {"prevalence": {"roc_auc": BETTER, "log_loss": BETTER}}}
-    return Candidate(model, pd.DataFrame({"share": np.float32([0.5])}), evaluation, record)
+    return Candidate(model, pd.DataFrame({"share": np.float32([0.5])}), evaluation, "# Model card", record)
 
 
 @pytest.fixture

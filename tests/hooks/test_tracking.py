@@ -1,10 +1,12 @@
 """The origin of a run, as tags on it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
+import requests
 from kedro.io import DataCatalog, MemoryDataset
 from mlflow import MlflowClient
 
@@ -53,3 +55,32 @@ def test_opens_no_run(catalog: DataCatalog) -> None:
     """With tracking switched off, the hook opens no run of its own."""
     TrackingHook().before_pipeline_run(catalog=catalog)
     assert mlflow.active_run() is None
+
+
+def test_a_continued_run_keeps_its_origin(client: MlflowClient, catalog: DataCatalog) -> None:
+    """A run that was tagged when it started keeps those tags, whatever continues it."""
+    run_id = mlflow.active_run().info.run_id
+    client.set_tag(run_id, "git.commit", "first")
+    mlflow.end_run()
+    with mlflow.start_run(run_id=run_id):
+        TrackingHook().before_pipeline_run(catalog=catalog)
+    assert "first" == client.get_run(run_id).data.tags["git.commit"]
+
+
+def test_a_run_whose_server_is_gone_is_given_up(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fault of the tracking server no run is open, and closing it was tried once, without patience."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    hook = TrackingHook()
+    hook._was_open = False
+    hook.on_pipeline_error(error=requests.ConnectionError("refused"))
+    assert mlflow.active_run() is None
+    assert ("4", "30") == (os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+
+
+def test_other_errors_leave_the_run_to_kedro_mlflow(client: MlflowClient) -> None:
+    """A bug in a node is no fault of the server: kedro-mlflow closes the run as failed."""
+    hook = TrackingHook()
+    hook._was_open = False
+    hook.on_pipeline_error(error=ZeroDivisionError("a bug"))
+    assert mlflow.active_run() is not None

@@ -1,10 +1,10 @@
 """Before the long work: the servers are there. After a fault: how to go on without losing what is finished."""
 
-import atexit
 import logging
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ from ml_lifecycle.hold import Hold, HoldFile
 
 logger = logging.getLogger(__name__)
 
+#: What this process holds: nothing, or one store.
+_held: list[tuple[HoldFile, Hold]] = []
 #: Seconds to connect, and to answer.
 TIMEOUT = (5, 30)
 _REFERENCE = re.compile(r"^[^#\n]*?\$\{oc\.env:(\w+)\}", re.MULTILINE)
@@ -85,13 +87,20 @@ def _tracking_server() -> str | None:
     return uri if urlsplit(uri).scheme in ("http", "https") else None
 
 
+def give_back() -> None:
+    """Give the store back, if this process holds it."""
+    while _held:
+        file, hold = _held.pop()
+        try:
+            file.release(hold)
+        except Exception as error:
+            if faults.explain(error) is None:
+                raise
+            logger.info("the store was not told that this run has ended; the next run on this machine sees it")
+
+
 class ServersHook:
     """Asks the servers before a run, holds the store during it, and tells how to go on after a fault."""
-
-    def __init__(self) -> None:
-        self._held: tuple[HoldFile, Hold] | None = None
-        self._saved: set[str] = set()
-        atexit.register(self._release)  # where a run ends before its hooks are told
 
     @hook_impl(tryfirst=True)  # before kedro-mlflow asks the tracking server, patiently
     def after_context_created(self, context: KedroContext) -> None:
@@ -107,19 +116,24 @@ class ServersHook:
         if self._remote and (uri := _tracking_server()):
             requests.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT).raise_for_status()
 
-    @hook_impl(tryfirst=True)  # before anything is read, checked or opened
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    @hook_impl(wrapper=True, tryfirst=True)  # around the other hooks: if one of them refuses, the store is free again
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> Iterator[None]:
         """Hold the store, and see that the tracking server reaches its artifacts.
 
         Raises:
             HoldError: another run holds the store.
         """
-        self._saved = set()
+        self._saved: set[str] = set()
         file = hold_file(self._loader)
         if file is not None:
-            self._held = (file, file.acquire(_command(run_params)))
-        if self._remote and _tracking_server():
-            mlflow.artifacts.list_artifacts("mlflow-artifacts:/0")
+            _held.append((file, file.acquire(_command(run_params))))
+        try:
+            if self._remote and _tracking_server():
+                mlflow.artifacts.list_artifacts("mlflow-artifacts:/0")
+            yield
+        except BaseException:
+            give_back()
+            raise
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
@@ -129,7 +143,7 @@ class ServersHook:
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Give the store back."""
-        self._release()
+        give_back()
 
     @hook_impl(tryfirst=True)  # while MLflow's run is still open
     def on_pipeline_error(
@@ -139,9 +153,9 @@ class ServersHook:
         fault = faults.explain(error)
         if fault is not None:
             error.add_note(self._how_to_go_on(run_params, pipeline, catalog))
-        if fault is None or fault.server != "object store" or not fault.is_away:
-            self._release()
-        self._held = None  # of a store that is away, the next run on this machine sees that this one has ended
+        if fault is not None and fault.server == "object store" and fault.is_away:
+            _held.clear()  # it cannot be told; the next run on this machine sees that this one has ended
+        give_back()
 
     def _how_to_go_on(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> str:
         done = {node for node in pipeline.nodes if set(node.outputs) <= self._saved}
@@ -152,15 +166,3 @@ class ServersHook:
             f"{len(done)} of {len(pipeline.nodes)} steps are finished and kept. When the server is back, go on with: "
             f"`{same_run}{_command(run_params, start)}`"
         )
-
-    def _release(self) -> None:
-        if self._held is None:
-            return
-        file, hold = self._held
-        self._held = None
-        try:
-            file.release(hold)
-        except Exception as error:
-            if faults.explain(error) is None:
-                raise
-            logger.info("the store was not told that this run has ended; the next run on this machine sees it")

@@ -318,8 +318,9 @@ def test_a_hold_of_another_machine_is_cleared_by_hand(site: Site) -> None:
 
 
 def test_the_keys_reach_no_log_and_no_error(site: Site) -> None:
-    """After all these faults, no secret stands in what was printed, logged or stored."""
-    assert [] == servers.secrets_in(site.stack.folder, site.stack.secrets)
+    """After all these faults, no secret stands in what was printed, logged or stored, but in the store's own users."""
+    found = servers.secrets_in(site.stack.folder, site.stack.secrets)
+    assert [] == [name for name in found if not name.startswith("objects/.minio.sys/config/iam/")]
     assert [] == servers.secrets_in(site.workplace.project.path.parent, site.stack.secrets)
 
 

@@ -20,9 +20,12 @@ def package_model(
     probe_set: pd.DataFrame,
     evaluation: dict[str, Any],
     data_report: dict[str, Any],
+    model_card: str,
     training_record: dict[str, Any],
 ) -> Candidate:
     """Put the model together with the complete record of its origin.
+
+    The last step of training: what it takes, the card above all, needs every other result.
 
     Raises:
         ProvenanceError: the record of training belongs to another model.
@@ -41,4 +44,4 @@ def package_model(
         model_sha256=onnx_model.digest,
         probe_sha256=digest_of_probe(probe_set),
     )
-    return Candidate(onnx_model, probe_set, evaluation, provenance)
+    return Candidate(onnx_model, probe_set, evaluation, model_card, provenance)

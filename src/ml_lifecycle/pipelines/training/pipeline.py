@@ -81,7 +81,7 @@ def create_pipeline() -> Pipeline:
             Node(nodes.draw_probe, ["onnx_model", TABLE, "params:export"], "probe_set", name="draw_probe"),
             Node(
                 packaging.package_model,
-                ["onnx_model", "probe_set", "evaluation", "data_report", "training_record"],
+                ["onnx_model", "probe_set", "evaluation", "data_report", "model_card", "training_record"],
                 "registered_model",
                 name="package_model",
             ),
