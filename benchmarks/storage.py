@@ -1,8 +1,8 @@
 """What the servers cost: ``kedro run --env minio`` against ``kedro run``, on all flights.
 
-``python -m benchmarks.storage [--repeats 3] [--object-store auto]`` starts an object store and a tracking server on this
-machine, works in two fresh clones that take turns, and prints medians, where the difference goes, and the share of each
-kind of call in it. The goals are: at most 1.25 times as long, and the same model, byte for byte.
+``python -m benchmarks.storage [--repeats 3] [--object-store auto]`` starts an object store and a tracking server on
+this machine, works in two fresh clones that take turns, and prints medians and where the difference goes. The goals
+are: at most 1.25 times as long, and the same model, byte for byte.
 """
 
 import argparse

@@ -28,6 +28,7 @@ from ml_lifecycle.errors import (
     ServerError,
 )
 from ml_lifecycle.hold import Hold, HoldFile
+from ml_lifecycle.hooks import servers
 
 STORE = "https://store.example.org:9000"
 LACKS_BUCKET = (
@@ -255,6 +256,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     configure_project("ml_lifecycle")
     return tmp_path
+
+
+@pytest.mark.filterwarnings("default")  # of third parties, as files are opened
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), ZeroDivisionError("a bug"), RegistryError("No version")])
+def test_the_store_is_given_back(tmp_path: Path, raised: BaseException) -> None:
+    """However a run ends, what this process holds is free afterwards."""
+    file = HoldFile(f"file://{tmp_path}/hold.json")
+
+    def fail() -> None:
+        servers._held.append((file, file.acquire("kedro run --env shared")))
+        raise raised
+
+    with pytest.raises(type(raised)):
+        cli._explained(fail)
+    assert (None, []) == (file.read(), servers._held)
 
 
 def hold_command(*arguments: str) -> Result:

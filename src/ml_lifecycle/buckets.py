@@ -20,7 +20,9 @@ def open_store(**options: Any) -> s3fs.S3FileSystem:
     """Open the store that the environment names, with its keys or others given as ``key`` and ``secret``."""
     region = os.environ.get("AWS_DEFAULT_REGION", FIRST_REGION)
     client = {} if region == FIRST_REGION else {"region_name": region}
-    return s3fs.S3FileSystem(anon=False, client_kwargs=client, skip_instance_cache=True, **options)
+    store = s3fs.S3FileSystem(anon=False, client_kwargs=client, skip_instance_cache=True, **options)
+    store.retries = 1  # botocore asks again as often as defaults.env says; both together would multiply
+    return store
 
 
 def create(store: s3fs.S3FileSystem, prefix: str = "") -> dict[str, bool]:

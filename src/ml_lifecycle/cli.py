@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,16 +22,11 @@ from ml_lifecycle.hooks.servers import give_back, hold_file, refuse_missing_vari
 
 def _cause_of_ours(error: BaseException) -> LifecycleError | None:
     """Find the error of this project that Kedro has wrapped, perhaps twice, on its way through a dataset."""
-    cause = error.__cause__
-    if cause is None or isinstance(cause, LifecycleError):
-        return cause
-    return _cause_of_ours(cause)
+    return next((cause for cause in faults.chain(error) if isinstance(cause, LifecycleError)), None)
 
 
-def _notes(error: BaseException | None) -> Iterator[str]:
-    while error is not None:
-        yield from getattr(error, "__notes__", [])
-        error = error.__cause__ or error.__context__
+def _notes(error: BaseException) -> list[str]:
+    return [note for cause in faults.chain(error) for note in getattr(cause, "__notes__", [])]
 
 
 def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

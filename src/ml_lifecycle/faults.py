@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import requests
+from aiohttp import ClientError as ConnectionCut
 from botocore import exceptions as s3
 
 KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccessDenied", "403"}
@@ -15,6 +15,7 @@ BUCKETS = {"NoSuchBucket", "404"}
 FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|507")
 SERVER_SIDE = 500
 AWAY = "does not answer ({}). Start it, or correct {}."
+REFUSED = "answers with {}. Check MLFLOW_TRACKING_URI, and whom the server lets in."
 UNWELL = "answers with {}, however often it is asked. Its log says more, also of its database and its artifact store."
 
 
@@ -29,11 +30,11 @@ class Fault:
 
 def without_password(uri: str) -> str:
     """Drop user and password from an address, so that it can be shown."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://).*@", r"\1", uri)  # a password may hold what an address may not
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, then its causes and contexts, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -59,7 +60,7 @@ def _of_answer(error: s3.ClientError) -> Fault | None:
             f"refuses what is asked with these keys {told}. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and "
             "what the policy of this identity allows."
         )
-    if code in BUCKETS:
+    if code in BUCKETS and error.operation_name != "HeadObject":
         return _of_store(f"lacks the bucket {told}. Create the buckets: `make stack-init`.")
     if FULL.search(f"{code} {status}"):
         return _of_store(f"is full {told}. Free space or raise the quota.")
@@ -73,8 +74,10 @@ def _of_tracking(text: str, *, is_away: bool = False) -> Fault:
     return Fault("tracking server", f"The tracking server at {address} {text}", is_away)
 
 
-def _is_remote() -> bool:
-    return urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")).scheme in ("http", "https")
+def tracking_server() -> str | None:
+    """The address of the tracking server, if the environment names one."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return uri if uri.startswith(("http://", "https://")) else None
 
 
 def _fault(error: BaseException) -> Fault | None:
@@ -83,16 +86,17 @@ def _fault(error: BaseException) -> Fault | None:
             return _of_answer(error)
         case s3.NoCredentialsError():
             return _of_store("needs keys. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
-        case s3.HTTPClientError() | s3.ConnectionError():
+        case s3.HTTPClientError() | s3.ConnectionError() | ConnectionCut():
             return _of_store(AWAY.format(type(error).__name__, "AWS_ENDPOINT_URL"), is_away=True)
-        case requests.RequestException():
+        case requests.RequestException() if tracking_server() is not None:
             return _of_request(error)
     return None
 
 
 def _of_request(error: requests.RequestException) -> Fault:
     if error.response is not None:
-        return _of_tracking(UNWELL.format(f"status {error.response.status_code}"))
+        status = error.response.status_code
+        return _of_tracking((UNWELL if status >= SERVER_SIDE else REFUSED).format(f"status {status}"))
     if isinstance(error, requests.exceptions.RetryError):
         return _of_tracking(UNWELL.format("errors only"))
     return _of_tracking(AWAY.format(type(error).__name__, "MLFLOW_TRACKING_URI"), is_away=True)
@@ -101,7 +105,7 @@ def _of_request(error: requests.RequestException) -> Fault:
 def _of_mlflow(error: BaseException) -> Fault | None:
     from mlflow.exceptions import MlflowException  # slow to import, and loaded by then
 
-    if isinstance(error, MlflowException) and _is_remote():
+    if isinstance(error, MlflowException) and tracking_server() is not None:
         status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
         return _of_tracking(UNWELL.format(f"status {status}")) if status >= SERVER_SIDE else None
     return None
@@ -112,4 +116,4 @@ def explain(error: BaseException) -> Fault | None:
 
     MLflow's own errors come last: they stand before the ones that say more.
     """
-    return next((fault for find in (_fault, _of_mlflow) for cause in _chain(error) if (fault := find(cause))), None)
+    return next((fault for find in (_fault, _of_mlflow) for cause in chain(error) if (fault := find(cause))), None)

@@ -14,19 +14,40 @@ from typing import Any, Self
 import fsspec
 import psutil
 from filelock import FileLock
+from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_lifecycle.errors import HoldError
 
 logger = logging.getLogger(__name__)
 
+#: Seconds within which two starts of a process with the same number are one.
+SAME = 0.5
+
 
 def _machine() -> str:
-    return f"{platform.node()}/{uuid.getnode():x}"
+    """Name, network address and, where containers share both, the space in which process numbers count."""
+    space = Path("/proc/self/ns/pid")
+    return f"{platform.node()}/{uuid.getnode():x}/{space.readlink() if space.is_symlink() else ''}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number only
+        return str(os.getuid())
+
+
+def _started(process: psutil.Process) -> float:
+    """Seconds from the start of the machine to that of a process: the clock may be set in between."""
+    return process.create_time() - psutil.boot_time()
 
 
 class Hold(BaseModel):
-    """Who is at work, where, since when and with which command; ``process_started`` is in seconds since 1970."""
+    """Who is at work, where, since when and with which command.
+
+    ``process_started`` is in seconds since the machine's start.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,10 +64,10 @@ class Hold(BaseModel):
         """Describe this process."""
         return cls(
             token=uuid.uuid4().hex,
-            user=getpass.getuser(),
+            user=_user(),
             machine=_machine(),
             process=os.getpid(),
-            process_started=psutil.Process().create_time(),
+            process_started=_started(psutil.Process()),
             since=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command,
         )
@@ -59,7 +80,7 @@ class Hold(BaseModel):
         if self.process == os.getpid():
             return True
         try:
-            return psutil.Process(self.process).create_time() != self.process_started
+            return abs(_started(psutil.Process(self.process)) - self.process_started) > SAME
         except psutil.NoSuchProcess:
             return True
 
@@ -76,6 +97,8 @@ class HoldFile:
         """Take an address that fsspec knows, and how to open it."""
         self._url = url
         self._fs, self._path = fsspec.core.url_to_fs(url, **(options or {}))
+        is_local = isinstance(self._fs, LocalFileSystem)
+        self._container = self._fs._parent(self._path) if is_local else self._path.partition("/")[0]
 
     def read(self) -> Hold | None:
         """Say who is at work; None if nobody is.
@@ -101,7 +124,7 @@ class HoldFile:
         Raises:
             HoldError: somebody else holds it.
         """
-        self._fs.info(self._fs._parent(self._path))  # some stores create a missing bucket on writing
+        self._fs.info(self._container)  # some stores create a missing bucket on writing
         mine = Hold.of_this_process(command)
         local = hashlib.sha256(self._url.encode()).hexdigest()[:16]
         with FileLock(Path(tempfile.gettempdir()) / f"ml-lifecycle-hold-{local}.lock"):
@@ -133,7 +156,10 @@ class HoldFile:
 
     def release(self, hold: Hold) -> None:
         """Give the store back, unless somebody else holds it by now."""
-        held = self.read()
+        try:
+            held = self.read()
+        except HoldError:
+            return
         if held is not None and held.token == hold.token:
             self._fs.rm_file(self._path)
 

@@ -69,6 +69,7 @@ def test_a_continued_run_keeps_its_origin(client: MlflowClient, catalog: DataCat
 
 def test_a_run_whose_server_is_gone_is_given_up(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a fault of the tracking server no run is open, and closing it was tried once, without patience."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # gone; what follows was opened before
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     hook = TrackingHook()

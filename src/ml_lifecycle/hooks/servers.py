@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 import requests
@@ -82,11 +81,6 @@ def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _tracking_server() -> str | None:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return uri if urlsplit(uri).scheme in ("http", "https") else None
-
-
 def give_back() -> None:
     """Give the store back, if this process holds it."""
     while _held:
@@ -113,7 +107,7 @@ class ServersHook:
         self._loader = context.config_loader
         refuse_missing_variables(Path(self._loader.conf_source), context.env)
         self._remote = context.config_loader["mlflow"]["server"].get("mlflow_tracking_uri") is None
-        if self._remote and (uri := _tracking_server()):
+        if self._remote and (uri := faults.tracking_server()):
             requests.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT).raise_for_status()
 
     @hook_impl(wrapper=True, tryfirst=True)  # around the other hooks: if one of them refuses, the store is free again
@@ -128,7 +122,7 @@ class ServersHook:
         if file is not None:
             _held.append((file, file.acquire(_command(run_params))))
         try:
-            if self._remote and _tracking_server():
+            if self._remote and faults.tracking_server():
                 mlflow.artifacts.list_artifacts("mlflow-artifacts:/0")
             yield
         except BaseException:

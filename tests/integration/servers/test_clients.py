@@ -38,8 +38,8 @@ def keyless(remote_run: Workplace, stack: Stack) -> Workplace:
 def test_mlflow_command_reads_runs(keyless: Workplace, training_run: str) -> None:
     """`mlflow runs describe` prints metrics, parameters and tags of the run."""
     run = json.loads(keyless.run("mlflow", "runs", "describe", "--run-id", training_run).stdout)["data"]
-    assert "random_forest" == run["params"]["model.estimator"]
-    assert 0.5 < run["metrics"]["roc_auc"] < 1
+    assert "random_forest" == json.loads(run["params"]["model"])["estimator"]
+    assert 0.5 < run["metrics"]["judge.roc_auc"] < 1
     assert 40 == len(run["tags"]["git.commit"])
 
 

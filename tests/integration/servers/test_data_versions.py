@@ -84,9 +84,7 @@ def test_two_versions_of_the_data(owner: Workplace, stack: Stack) -> None:
     second = registered(stack, newest(stack))
 
     owner.run("git", "checkout", "--quiet", "HEAD~1")
-    forget_data(project)
-    owner.run("dvc", "pull", "--quiet", STAGE)
-    owner.run("dvc", "checkout", "--quiet")
+    owner.run("dvc", "checkout", "--quiet", STAGE)
     owner.run(*RUN)
     third = registered(stack, newest(stack))
 

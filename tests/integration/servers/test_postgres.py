@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
 from mlflow import MlflowClient
 
@@ -35,10 +35,8 @@ def test_the_lifecycle_on_postgresql(
         workplace.run("kedro", "run", "--env", "minio")
         version = MlflowClient(stack.tracking_uri).get_model_version_by_alias(MODEL, "production")
         local = MlflowClient(f"sqlite:///{local_run.path / 'mlflow.db'}").get_model_version(MODEL, "1")
-        with psycopg2.connect(address) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT name, version, run_id FROM model_versions")
-            rows = cursor.fetchall()
-        connection.close()
+        with psycopg.connect(address) as connection:
+            rows = connection.execute("SELECT name, version, run_id FROM model_versions").fetchall()
         logs = (folder / "postgres.log").read_text(encoding="utf-8")
     assert [(MODEL, int(version.version), version.run_id)] == rows
     assert local.tags["model_sha256"] == version.tags["model_sha256"]

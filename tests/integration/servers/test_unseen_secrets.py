@@ -9,8 +9,8 @@ from servers import Stack, Workplace
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
-#: MinIO's own table of users, in its own folder.
-USERS = ".minio.sys/config/iam/"
+#: Where MinIO keeps its own table of users.
+USERS = "objects/.minio.sys/"
 
 
 def test_no_secret_in_any_file(
