@@ -25,6 +25,14 @@ def open_store(**options: Any) -> s3fs.S3FileSystem:
     return store
 
 
+def _is_there(store: s3fs.S3FileSystem, bucket: str) -> bool:
+    try:
+        store.info(bucket)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def create(store: s3fs.S3FileSystem, prefix: str = "") -> dict[str, bool]:
     """Create the buckets that are not there, and switch versioning on where it belongs.
 
@@ -34,7 +42,7 @@ def create(store: s3fs.S3FileSystem, prefix: str = "") -> dict[str, bool]:
     new = {}
     for name, versioned in VERSIONED.items():
         bucket = f"{prefix}{name}"
-        new[bucket] = not store.exists(bucket)
+        new[bucket] = not _is_there(store, bucket)
         if new[bucket]:
             store.mkdir(bucket)
         if versioned:

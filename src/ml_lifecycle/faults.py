@@ -15,7 +15,9 @@ BUCKETS = {"NoSuchBucket", "404"}
 FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|507")
 SERVER_SIDE = 500
 AWAY = "does not answer ({}). Start it, or correct {}."
-REFUSED = "answers with {}. Check MLFLOW_TRACKING_URI, and whom the server lets in."
+REFUSED = (
+    "answers with {}. Check MLFLOW_TRACKING_URI, whom the server lets in, and whether its artifact store is there."
+)
 UNWELL = "answers with {}, however often it is asked. Its log says more, also of its database and its artifact store."
 
 
