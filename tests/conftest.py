@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from ml_lifecycle.roles import TableRoles
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the choice of the object store."""
     parser.addoption("--object-store", choices=["auto", "minio", "weed"], default="auto", help="for tests on servers")
+    parser.addoption("--pictures", type=Path, help="folder in which tests in a browser leave their pictures")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -478,3 +478,36 @@ class TestMake:
 def test_compiled_python_is_no_dependency_of_a_stage() -> None:
     """DVC ignores what Python writes beside the sources: importing a module makes no stage out of date."""
     assert "__pycache__/" in (PROJECT / ".dvcignore").read_text(encoding="utf-8").splitlines()
+
+
+class TestServers:
+    """What a machine has to know about servers."""
+
+    def test_every_variable_is_documented(self) -> None:
+        """The example of .env names every variable that the environment and the scripts in deploy/ read."""
+        named = re.findall(r"^(\w+)=", (PROJECT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+        read = {
+            *re.findall(r"oc\.env:(\w+)[},]", (PROJECT / "conf/minio/credentials.yml").read_text(encoding="utf-8")),
+            *re.findall(r"\$\{(\w+):\?", (PROJECT / "deploy/mlflow/server").read_text(encoding="utf-8")),
+        }
+        for identity in ("AWS", "TRACKING", "SERVING"):
+            read |= {f"{identity}_ACCESS_KEY_ID", f"{identity}_SECRET_ACCESS_KEY"}
+        assert set() == read - {*named, "AWS_SESSION_TOKEN"}
+
+    def test_no_secret_is_given(self) -> None:
+        """The example leaves every secret empty."""
+        lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
+        secrets = [line for line in lines if re.match(r"\w*(SECRET|PASSWORD)\w*=", line)]
+        assert 4 == len(secrets)
+        assert all(line.endswith("=") for line in secrets)
+
+    def test_the_remote_has_no_address(self) -> None:
+        """DVC's remote names the bucket only; the address comes from the environment, secrets never stand there."""
+        config = (PROJECT / ".dvc/config").read_text(encoding="utf-8")
+        assert "url = s3://dvc" in config
+        assert [] == re.findall(r"endpointurl|access_key_id|secret_access_key|profile", config)
+
+    def test_minio_is_known_in_one_place(self) -> None:
+        """No module of the package, and no script but those in deploy/minio, imports MinIO's client."""
+        files = [*(PROJECT / "src").rglob("*.py"), *(PROJECT / "benchmarks").rglob("*.py")]
+        assert [] == [file for file in files if re.search(r"^\s*(import|from) minio", file.read_text(), re.MULTILINE)]

@@ -157,7 +157,11 @@ def _check_folder(arguments: list[str]) -> list[str]:
 
 
 def _check_activation(arguments: list[str]) -> list[str]:
-    return [] if arguments in ([".venv/bin/activate"], [".env"]) else [f"nothing to source: {' '.join(arguments)}"]
+    return (
+        []
+        if arguments in ([".venv/bin/activate"], [".env"], ["src/ml_lifecycle/defaults.env"])
+        else [f"nothing to source: {' '.join(arguments)}"]
+    )
 
 
 def _check_docker(arguments: list[str]) -> list[str]:

@@ -126,8 +126,7 @@ class HoldFile:
         """
         self._fs.info(self._container)  # some stores create a missing bucket on writing
         mine = Hold.of_this_process(command)
-        local = hashlib.sha256(self._url.encode()).hexdigest()[:16]
-        with FileLock(Path(tempfile.gettempdir()) / f"ml-lifecycle-hold-{local}.lock"):
+        with FileLock(self._local_lock()):  # two processes of one machine must not take a stale hold over at once
             held = self.read()
             if held is not None and held.is_stale:
                 logger.info("cleared the hold of %s, which has ended", held)
@@ -136,6 +135,10 @@ class HoldFile:
                 raise self._refusal(held)
             self._create(mine)
         return mine
+
+    def _local_lock(self) -> Path:
+        name = hashlib.sha256(f"{_user()} {self._url}".encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"ml-lifecycle-{name}.lock"
 
     def _create(self, mine: Hold) -> None:
         try:

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import mlflow
 import requests
@@ -101,14 +101,24 @@ class ServersHook:
         """Refuse an environment whose variables are not set, or whose tracking server is away.
 
         Raises:
-            ConfigurationError: a variable is not set.
+            ConfigurationError: a variable is not set, or names no server.
             requests.RequestException: the tracking server does not answer; `faults.explain` knows it.
         """
         self._loader = context.config_loader
         refuse_missing_variables(Path(self._loader.conf_source), context.env)
         self._remote = context.config_loader["mlflow"]["server"].get("mlflow_tracking_uri") is None
-        if self._remote and (uri := faults.tracking_server()):
+        if self._remote:
+            uri = faults.tracking_server() or self._refuse_tracking(str(context.env))
             requests.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT).raise_for_status()
+
+    @staticmethod
+    def _refuse_tracking(environment: str) -> NoReturn:
+        got = faults.without_password(os.environ.get("MLFLOW_TRACKING_URI", "nothing"))
+        raise ConfigurationError(
+            f"The environment '{environment}' wants a tracking server, got {got}. Allowed: http://… or https://… in "
+            "MLFLOW_TRACKING_URI. A notebook that has worked on files before has to be restarted: MLflow sets the "
+            "variable."
+        )
 
     @hook_impl(wrapper=True, tryfirst=True)  # around the other hooks: if one of them refuses, the store is free again
     def before_pipeline_run(self, run_params: dict[str, Any]) -> Iterator[None]:
@@ -122,7 +132,7 @@ class ServersHook:
         if file is not None:
             _held.append((file, file.acquire(_command(run_params))))
         try:
-            if self._remote and faults.tracking_server():
+            if self._remote:
                 mlflow.artifacts.list_artifacts("mlflow-artifacts:/0")
             yield
         except BaseException:
