@@ -102,7 +102,7 @@ def _verify(repo: "Repo", name: str, path: Path) -> RawInput:
             raise RawInputError(
                 f"The raw input '{name}' ({relative}, MD5 {recorded}) is missing, and neither DVC's cache, a remote "
                 f"({complaint}) nor a stage could restore it. Set up a remote that holds it "
-                f"(docs/how-to/use-minio.md) and run `dvc pull {relative}`, or put the file back."
+                f"(`dvc remote add`, or docs/how-to/use-minio.md) and run `dvc pull {relative}`, or put the file back."
             )
         logger.info("raw input '%s' restored %s", name, how)
     found = str(out.get_hash().value)  # DVC's state answers for files it has hashed and that did not change
