@@ -410,6 +410,17 @@ class TestLocks:
         files = (PROJECT / "requirements").glob("*.txt")
         return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
+    def test_hold_every_group(self, locks: dict[str, str]) -> None:
+        """`make lock` names each group of pyproject.toml, uv may read them, and each dependency of theirs is pinned."""
+        project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+        groups = project["dependency-groups"]
+        assert set(groups) == set(re.findall(r"--group (\w+)", (PROJECT / "Makefile").read_text(encoding="utf-8")))
+        assert "uv" not in project["tool"]  # with managed = false it reads no groups
+        found = pins(locks["dev"])
+        for want in (Requirement(text) for group in groups.values() for text in group):
+            versions = found[canonicalize_name(want.name)]
+            assert versions == set(want.specifier.filter(versions)), want
+
     def test_hold_every_dependency(self, locks: dict[str, str]) -> None:
         """Each dependency of pyproject.toml is pinned to a version that it allows."""
         wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
