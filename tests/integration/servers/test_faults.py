@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 import servers
+from ml_lifecycle import buckets
 from ml_lifecycle.hold import Hold
 from project_copy import MODEL, finished
 from proxy import Proxy, proxy
@@ -190,30 +191,34 @@ def test_wrong_key(site: Site, keys: dict[str, str]) -> None:
 
 
 def test_bucket_of_the_catalog_missing(site: Site, empty_store: ObjectStore) -> None:
-    """A store without buckets is recognised before any node runs, and the line says how to make them."""
+    """A store without buckets is recognised before any node runs; with the printed command the next try succeeds."""
     root = {"AWS_ACCESS_KEY_ID": empty_store.root.key, "AWS_SECRET_ACCESS_KEY": empty_store.root.secret}
-    failed = site.workplace.run(*SCORE, check=False, AWS_ENDPOINT_URL=empty_store.endpoint, **root)
+    failed = site.workplace.run(*PREPARE, check=False, AWS_ENDPOINT_URL=empty_store.endpoint, **root)
     assert f"The object store at {empty_store.endpoint} lacks the bucket" in the_error(failed)
     assert "`make stack-init`" in the_error(failed)
     assert ([], []) == (nodes_of(failed), empty_store.files().ls(""))
+    servers.initialise(empty_store, site.stack.identities)
+    site.workplace.run(*PREPARE, AWS_ENDPOINT_URL=empty_store.endpoint, **root)
 
 
 def test_bucket_of_the_tracking_server_missing(
     site: Site, empty_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A tracking server that cannot reach its artifacts is recognised before any node runs."""
+    """A tracking server that cannot reach its artifacts is recognised before any node runs, and works with them."""
     folder = tmp_path_factory.mktemp("tracking-without-bucket")
     server = servers.tracking_server(folder, empty_store.root, empty_store.endpoint)
     server.start()
     try:
         uri = f"http://{HOST}:{servers.port_of(server)}"
-        failed = site.workplace.run(*SCORE, check=False, MLFLOW_TRACKING_URI=uri)
+        failed = site.workplace.run(*PREPARE, check=False, MLFLOW_TRACKING_URI=uri)
+        assert f"The tracking server at {uri} answers with" in the_error(failed)
+        assert "its artifact store" in the_error(failed)
+        assert [] == nodes_of(failed)
+        assert "Nobody holds the store." == site.holder
+        buckets.create(empty_store.files())
+        site.workplace.run(*PREPARE, MLFLOW_TRACKING_URI=uri)
     finally:
         server.stop()
-    assert f"The tracking server at {uri} answers with" in the_error(failed)
-    assert "its artifact store" in the_error(failed)
-    assert [] == nodes_of(failed)
-    assert "Nobody holds the store." == site.holder
 
 
 def test_object_store_full(site: Site) -> None:
