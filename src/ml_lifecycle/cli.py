@@ -11,6 +11,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.project import settings
 from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
 from kedro.validation import DataValidationError, ParameterValidationError
 
 from ml_lifecycle import faults
@@ -61,7 +62,8 @@ cli.add_command(run)
 
 
 def _hold_file(env: str | None) -> HoldFile:
-    conf = str(Path.cwd() / settings.CONF_SOURCE)
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    conf = str(project / settings.CONF_SOURCE)
     loader = settings.CONFIG_LOADER_CLASS(conf_source=conf, env=env, **settings.CONFIG_LOADER_ARGS)
     refuse_missing_variables(Path(conf), env)
     file = hold_file(loader)
