@@ -18,7 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import servers  # noqa: E402  # the same servers as in the tests
+# The same servers as in the tests, which are no package: E402 is the price.
+import servers  # noqa: E402
 from project_copy import ProjectCopy  # noqa: E402
 from servers import Workplace  # noqa: E402
 

@@ -87,7 +87,7 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"{self.command[0]} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two questions, not instead of one
 
     def stop(self) -> None:
         """Ask it to end, and see that it does."""
@@ -241,7 +241,12 @@ def chosen(kind: str) -> str:
     """Say which object store the tests use."""
     if is_given():
         return f"the given one, {os.environ['TEST_S3_ENDPOINT']}, and a local one for faults"
-    return "minio" if kind == "minio" or (kind == "auto" and _find_minio()) else "weed (SeaweedFS)"
+    return "minio" if is_minio(kind) else "weed (SeaweedFS); what only MinIO has, its identities, is left out"
+
+
+def is_minio(kind: str) -> bool:
+    """Whether a store of this kind that the tests start is MinIO."""
+    return kind == "minio" or (kind == "auto" and _find_minio() is not None)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,10 @@ import argparse
 import os
 from typing import Any
 
+import click
 import s3fs
+
+from ml_lifecycle import faults
 
 #: Whether a bucket keeps every version of its objects. What pipelines make is rebuilt instead.
 VERSIONED = {"ml-data": False, "dvc": True, "mlflow": True}
@@ -57,13 +60,11 @@ def describe(created: dict[str, bool]) -> str:
 
 def main() -> None:
     """Create the buckets and say so; a fault of the store ends in one line."""
-    from ml_lifecycle import faults
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prefix", default="", help="before each name, where names are shared with the whole world")
     prefix = parser.parse_args().prefix
     try:
-        print(describe(create(open_store(), prefix)))  # noqa: T201
+        click.echo(describe(create(open_store(), prefix)))
     except Exception as error:
         fault = faults.explain(error)
         if fault is None:

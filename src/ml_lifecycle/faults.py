@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import requests
-from aiohttp import ClientError as ConnectionCut
 from botocore import exceptions as s3
 
 KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccessDenied", "403"}
@@ -83,6 +82,8 @@ def tracking_server() -> str | None:
 
 
 def _fault(error: BaseException) -> Fault | None:
+    from aiohttp import ClientError as ConnectionCut  # s3fs's own, loaded by then
+
     match error:
         case s3.ClientError():
             return _of_answer(error)
@@ -108,7 +109,7 @@ def _of_mlflow(error: BaseException) -> Fault | None:
     from mlflow.exceptions import MlflowException  # slow to import, and loaded by then
 
     if isinstance(error, MlflowException) and tracking_server() is not None:
-        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow's
         return _of_tracking(UNWELL.format(f"status {status}")) if status >= SERVER_SIDE else None
     return None
 

@@ -16,7 +16,6 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.runner.runner import _find_nodes_to_resume_from
-from s3fs import S3FileSystem
 
 from ml_lifecycle import faults
 from ml_lifecycle.errors import ConfigurationError
@@ -56,6 +55,8 @@ def hold_file(loader: AbstractConfigLoader) -> HoldFile | None:
     store = loader["globals"]["store"]
     if store["hold"] is None:
         return None
+    from s3fs import S3FileSystem  # a quarter of a second, which runs on files need not pay
+
     S3FileSystem.retries = 1  # botocore asks again as often as defaults.env says; both together would multiply
     return HoldFile(store["hold"], loader["credentials"][store["credentials"]] if store["credentials"] else None)
 

@@ -10,11 +10,15 @@ from project_copy import ProjectCopy
 from servers import Stack, Workplace
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is in this folder; without MinIO, leave out what only MinIO has."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("servers")
+    if not servers.is_minio(config.getoption("--object-store")):
+        left_out = [item for item in items if item.get_closest_marker("minio")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
