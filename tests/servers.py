@@ -26,14 +26,24 @@ PROJECT = Path(__file__).parents[1]
 START_SECONDS = 120
 STOP_SECONDS = 20
 HOST = "127.0.0.1"
-WEED_PORTS = range(21000, 29000)  # it adds 10000 for each port's twin
+# Below those that Linux gives to outgoing connections, from 32768 on, the twins included.
+PORTS = range(10_000, 20_000)
+TWIN = 10_000  # SeaweedFS also listens on each of its ports plus this
+
+
+def free_ports(count: int) -> list[int]:
+    """Find different ports nobody listens on."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = secrets.choice(PORTS)
+        if _is_free(port) and _is_free(port + TWIN):
+            found.add(port)
+    return list(found)
 
 
 def free_port() -> int:
     """Find a port nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def _is_free(port: int) -> bool:
@@ -43,12 +53,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _weed_ports(count: int) -> list[int]:
-    start = WEED_PORTS.start + secrets.randbelow(len(WEED_PORTS) - 1000)
-    free = (port for port in range(start, WEED_PORTS.stop) if _is_free(port) and _is_free(port + 10000))
-    return [next(free) for _ in range(count)]
 
 
 def plain_environment() -> dict[str, str]:
@@ -202,13 +206,13 @@ def _minio(binary: str, folder: Path) -> ObjectStore:
 def _weed(binary: str, folder: Path) -> ObjectStore:
     root = Keys("administrator")
     names = ("s3", "master", "volume", "filer", "admin")
-    ports = dict(zip(names, _weed_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     (folder / "objects").mkdir(exist_ok=True)
     server = Server(
         [binary, "mini", f"-dir={folder / 'objects'}", f"-ip={HOST}", f"-ip.bind={HOST}"]
         + [f"-{name}.port={port}" for name, port in ports.items()]
-        + [f"-metricsPort={free_port()}", "-s3.port.iceberg=0", "-s3.autoCreateBucket=false"]
-        + ["-webdav=false", "-admin.ui=false"],
+        + [f"-metricsPort={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        + ["-s3.autoCreateBucket=false", "-webdav=false", "-admin.ui=false"],
         {**plain_environment(), "AWS_ACCESS_KEY_ID": root.key, "AWS_SECRET_ACCESS_KEY": root.secret},
         folder / "object-store.log",
         lambda: _answers(f"http://{HOST}:{ports['s3']}/"),
@@ -338,27 +342,33 @@ class Stack:
         return replace(self, endpoint=endpoint or self.endpoint, tracking_uri=tracking_uri or self.tracking_uri)
 
 
+def _keys(identities: dict[str, Keys]) -> dict[str, str]:
+    """The variables that hold the keys of the identities."""
+    prefixes = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING"}
+    return {
+        f"{prefixes[name]}_{part}": value
+        for name, keys in identities.items()
+        for part, value in (("ACCESS_KEY_ID", keys.key), ("SECRET_ACCESS_KEY", keys.secret))
+    }
+
+
 def initialise(store: ObjectStore, identities: dict[str, Keys]) -> "subprocess.CompletedProcess[str]":
     """Create buckets and, on MinIO, identities, as `make stack-init` does."""
-    named = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING"}
-    keys = {
-        f"{prefix}_{part}": value
-        for name, prefix in named.items()
-        for part, value in (
-            ("ACCESS_KEY_ID", identities[name].key),
-            ("SECRET_ACCESS_KEY", identities[name].secret),
-        )
-    }
-    command = ["deploy/minio/init.py"] if store.is_minio else ["-m", "ml_lifecycle.buckets"]
-    administrator = {"MINIO_ROOT_USER": store.root.key, "MINIO_ROOT_PASSWORD": store.root.secret}
-    return subprocess.run(
+    if store.is_minio:
+        administrator = {"MINIO_ROOT_USER": store.root.key, "MINIO_ROOT_PASSWORD": store.root.secret}
+        command, keys = ["deploy/minio/init.py"], administrator | _keys(identities)
+    else:
+        command, keys = ["-m", "ml_lifecycle.buckets"], _keys({"pipelines": store.root})
+    made = subprocess.run(
         [sys.executable, *command],
         cwd=PROJECT,
-        env={**plain_environment(), "AWS_ENDPOINT_URL": store.endpoint, **administrator, **keys},
-        check=True,
+        env={**plain_environment(), "AWS_ENDPOINT_URL": store.endpoint, **keys},
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert made.returncode == 0, f"{made.stdout}{made.stderr}"
+    return made
 
 
 @contextlib.contextmanager
