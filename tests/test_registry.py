@@ -1,6 +1,7 @@
 """The model registry, on a real MLflow that keeps its data in SQLite."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +200,19 @@ class TestRegister:
         loaded = registry.load(NAME, "production")
         assert (loaded.name, loaded.version, loaded.model.content) == (NAME, version, candidate.model.content)
 
-    def test_creates_one_version_a_call(self, client: MlflowClient, candidate: Candidate, lock: Path) -> None:
-        """Each call makes the next version."""
-        assert ["1", "2"] == [registry.register(NAME, candidate, lock) for _ in range(2)]
+    def test_creates_one_version_a_run(self, client: MlflowClient, candidate: Candidate, lock: Path) -> None:
+        """A run that registers its model again has registered it; another run makes the next version."""
+        first = [registry.register(NAME, candidate, lock) for _ in range(2)]
+        with mlflow.start_run(nested=True):
+            second = registry.register(NAME, candidate, lock)
+        assert (["1", "1"], "2") == (first, second)
+
+    def test_creates_a_version_for_each_model(self, client: MlflowClient, candidate: Candidate, lock: Path) -> None:
+        """Two models of one run, as in a notebook, are two versions."""
+        other = export.seal(small_model(), ROLES, threshold=0.75)
+        provenance = candidate.provenance.model_copy(update={"model_sha256": other.digest})
+        models = candidate, replace(candidate, model=other, provenance=provenance)
+        assert ["1", "2"] == [registry.register(NAME, model, lock) for model in models]
 
     def test_tags_the_version(self, client: MlflowClient, candidate: Candidate, lock: Path) -> None:
         """The version carries the whole record as tags from the moment it exists."""

@@ -68,8 +68,12 @@ def summary(model_card: str) -> str:
 def register(name: str, candidate: Candidate, lock: Path) -> str:
     """Store a candidate in the active run and create one version of the model ``name``.
 
-    Returns the number of the new version.
+    A run that goes on after a fault may have created it already: then there is nothing to do.
+
+    Returns the number of the version.
     """
+    if version := _made_by_this_run(name, candidate.model.digest):
+        return version
     mlflow.log_text(candidate.provenance.model_dump_json(indent=2), PROVENANCE_FILE)
     stored = mlflow.onnx.log_model(
         candidate.model.proto,
@@ -97,6 +101,12 @@ def register(name: str, candidate: Candidate, lock: Path) -> str:
         model_id=stored.model_id,
     )
     return str(created.version)
+
+
+def _made_by_this_run(name: str, digest: str) -> str | None:
+    run = mlflow.active_run()
+    made = registered_by(name, run.info.run_id) if run is not None else []
+    return next((registration.version for registration in made if registration.digest == digest), None)
 
 
 def _at_alias(name: str, alias: str) -> MlflowVersion | None:

@@ -267,6 +267,25 @@ def test_tracking_server_killed_between_training_and_registration(site: Site, tr
     assert "FINISHED" == run.info.status
 
 
+def test_tracking_server_killed_within_registration(site: Site, tracking_server: servers.Server) -> None:
+    """A version that exists without a decision about it gets one by the printed command; there is no second one."""
+    before = site.versions
+    site.to_tracking.on_request("POST", "model-versions/set-tag", tracking_server.kill)
+    failed = site.workplace.run(*RUN, check=False)
+    assert "--from-nodes package_model" in the_error(failed)
+    tracking_server.start()
+    (new,) = set(site.versions) - set(before)
+    client = MlflowClient(site.stack.tracking_uri)
+    undecided = client.get_model_version(MODEL, new)
+    resumed = site.resume(failed)
+    assert sorted([*before, new]) == site.versions
+    decided = client.get_model_version(MODEL, new)
+    decision = decided.tags["promotion"]
+    assert decided.tags == {**undecided.tags, "promotion": decision}
+    assert "promotion" not in undecided.tags
+    assert f"Registered '{MODEL}' version {new}, SHA-256 {decided.tags['model_sha256']}\n  {decision}" in resumed.stdout
+
+
 def test_two_runs_at_once(site: Site) -> None:
     """The second run is refused in one line that says who is at work; the first one ends as one version."""
     before = site.versions
