@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.project import settings
@@ -30,6 +32,14 @@ def _notes(error: BaseException) -> list[str]:
     return [note for cause in faults.chain(error) for note in getattr(cause, "__notes__", [])]
 
 
+def _is_of_selection(error: ValueError) -> bool:
+    """Whether Kedro raised it while it looked for the pipelines and nodes that a command names."""
+    frames = [
+        (frame.f_globals["__name__"], frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return ("kedro.pipeline.pipeline", "filter") in frames or frames[-1] == ("kedro.framework.session.session", "run")
+
+
 def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return command(*args, **kwargs)
@@ -44,6 +54,13 @@ def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             raise ours from error
         if fault := faults.explain(error):
             raise ServerError(" ".join([fault.text, *_notes(error)])) from error
+        if isinstance(error, MissingConfigException):
+            raise ConfigurationError(f"{error}. Environments are the folders in conf/.") from error
+        if isinstance(error, ValueError) and _is_of_selection(error):
+            raise ConfigurationError(
+                f"{str(error).strip().removesuffix('.')}. Nothing was run. `kedro registry list` names the pipelines, "
+                "`kedro registry describe PIPELINE` its nodes."
+            ) from error
         if isinstance(error, DatasetError):
             raise DataContractError(str(error)) from error
         raise

@@ -389,6 +389,24 @@ class TestRefusals:
         assert reason in result.stderr
         assert not (clean_project.path / "data/01_raw/sample").exists()
 
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (("--pipelines", "trainig"), "Failed to find the pipeline named 'trainig'."),
+            (("--from-nodes", "fit_modle"), "Pipeline does not contain nodes named ['fit_modle']. Nothing was run."),
+            (("--tags", "fast"), "Pipeline contains no nodes after applying all provided filters."),
+            (("--env", "minoi"), "conf/minoi. Environments are the folders in conf/."),
+        ],
+    )
+    def test_unknown_names(
+        self, clean_project: ProjectCopy, kedro_run: KedroRun, arguments: tuple[str, str], reason: str
+    ) -> None:
+        """A pipeline, node, tag or environment that does not exist is refused in one line."""
+        result = kedro_run(clean_project, *arguments)
+        assert (1, True) == (result.exit_code, result.stderr.startswith("Error: "))
+        assert reason in result.stderr
+        assert not (clean_project.path / "data/01_raw/sample").exists()
+
     def test_no_commit(self, project: ProjectCopy, kedro_run: KedroRun) -> None:
         """Outside a Git repository nothing can be named, so nothing runs."""
         (project.path / ".git").rename(project.path / "no-git")
