@@ -58,7 +58,7 @@ class OriginHook:
         record = run.collect(
             project,
             run_params["env"] or "base",
-            run_params["pipeline_names"] or ["__default__"],
+            sorted(run_params["pipeline_names"] or ["__default__"]),  # Kedro hands them on as a set's hash orders them
             self._context.config_loader["parameters"],
         )
         paths = _raw_paths(catalog, pipeline)
