@@ -42,9 +42,11 @@ TRACKING = "https://tracking.example.org:5000"
 USER, PASSWORD = "ada", "s3cret"
 PATIENCE = 0.2  # seconds until a server that says nothing is given up
 REFUSES = (
-    "refuses what is asked with these keys ({}). Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what the "
-    "policy of this identity allows."
+    "refuses what is asked with these keys ({}). Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "AWS_SESSION_TOKEN if it is set, and what the policy of this identity allows."
 )
+REGION = "keeps this in another region ({}). Check AWS_DEFAULT_REGION and AWS_ENDPOINT_URL."
+CLOCK = "finds that this machine's clock is off ({}). Set it."
 LACKS = "lacks the bucket ({}). Create the buckets: `make stack-init`."
 FULL = "is full ({}). Free space or raise the quota."
 FAILS = "kept failing, however often it was asked ({}). Its log says more."
@@ -219,6 +221,9 @@ class TestObjectStore:
             (403, "AccessDenied", REFUSES),
             (400, "ExpiredToken", REFUSES),
             (400, "InvalidToken", REFUSES),
+            (400, "InvalidTokenId", REFUSES),
+            (400, "AuthorizationHeaderMalformed", REGION),
+            (403, "RequestTimeTooSkewed", CLOCK),
             (404, "NoSuchBucket", LACKS),
             (400, "XMinioAdminBucketQuotaExceeded", FULL),
             (403, "QuotaExceeded", FULL),
@@ -591,6 +596,7 @@ class TestText:
             ("https://ada:s3@cret@store.example.org", "https://store.example.org"),
             ("http://ada:s3cret@[::1]:9000", "http://[::1]:9000"),
             ("postgresql://ada:s3cret@localhost/mlflow", "postgresql://localhost/mlflow"),
+            ("ada:s3cret@localhost:9000", "localhost:9000"),
             ("", ""),
         ],
     )

@@ -164,6 +164,12 @@ class TestPromoteFirst:
         registry.promote_first(NAME, versions[0], evaluation())
         assert aliases() == {"staging": "1", "production": "1"}
 
+    def test_decides_once(self, client: MlflowClient, versions: list[str]) -> None:
+        """A run that goes on after a fault finds its version in production, and the decision stays as it was."""
+        decided = [registry.promote_first(NAME, versions[0], evaluation()) for _ in range(2)]
+        assert decided == [client.get_model_version(NAME, versions[0]).tags["promotion"]] * 2
+        assert decided[0].startswith("promoted to staging and production")
+
     def test_refuses_what_beats_nothing(self, versions: list[str]) -> None:
         """A version that does not beat its baselines gets no alias, and the reason names the metric."""
         decision = registry.promote_first(NAME, versions[0], evaluation(log_loss=DOUBTFUL))

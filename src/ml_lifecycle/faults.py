@@ -9,7 +9,18 @@ from typing import Literal
 import requests
 from botocore import exceptions as s3
 
-KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccessDenied", "403"}
+#: What a code of the store means, with what was asked for {}.
+REFUSALS = {
+    "refuses what is asked with these keys {}. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN "
+    "if it is set, and what the policy of this identity allows.": {
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidTokenId"),
+        *("AccessDenied", "403"),
+    },
+    "keeps this in another region {}. Check AWS_DEFAULT_REGION and AWS_ENDPOINT_URL.": {
+        *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "301"),
+    },
+    "finds that this machine's clock is off {}. Set it.": {"RequestTimeTooSkewed", "RequestExpired"},
+}
 BUCKETS = {"NoSuchBucket", "404"}
 FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|507")
 SERVER_SIDE = 500
@@ -30,8 +41,8 @@ class Fault:
 
 
 def without_password(uri: str) -> str:
-    """Drop user and password from an address, so that it can be shown."""
-    return re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://).*@", r"\1", uri)  # a password may hold what an address may not
+    """Drop user and password from an address, so that it can be shown, also from one that lacks its scheme."""
+    return re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?.*@", r"\1", uri)  # a password may hold what an address may not
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -56,11 +67,9 @@ def _of_answer(error: s3.ClientError) -> Fault | None:
     code = str(answer.get("Error", {}).get("Code", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     told = f"({code} in {error.operation_name})"
-    if code in KEYS:
-        return _of_store(
-            f"refuses what is asked with these keys {told}. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and "
-            "what the policy of this identity allows."
-        )
+    for text, codes in REFUSALS.items():
+        if code in codes:
+            return _of_store(text.format(told))
     if code in BUCKETS and error.operation_name != "HeadObject":
         return _of_store(f"lacks the bucket {told}. Create the buckets: `make stack-init`.")
     if FULL.search(f"{code} {status}"):

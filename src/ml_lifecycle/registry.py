@@ -135,6 +135,8 @@ def promote_first(name: str, version: str, evaluation: dict[str, Any]) -> str:
     """
     client = mlflow.MlflowClient()
     incumbent = _at_alias(name, PRODUCTION)
+    if incumbent is not None and str(incumbent.version) == version:
+        return str(incumbent.tags[DECISION])  # the run goes on after a fault: it was decided before
     lost = unbeaten(evaluation)
     if incumbent is not None:
         decision = f"not promoted: version {incumbent.version} is in production; compare them, then promote by hand"

@@ -101,11 +101,11 @@ class TestVariables:
         (tmp_path / "deep").mkdir()
         (tmp_path / "credentials.yml").write_text(
             "a: ${oc.env:NOT_SET}\nb: ${oc.env:SET_ALREADY}\nc: ${oc.env:WITH_DEFAULT, null}\n# ${oc.env:COMMENT}\n"
-            "d: ${oc.env:SET_TO_NOTHING}\ne: ${oc.env:NOT_SET}\n",
+            "d: ${oc.env:SET_TO_NOTHING}\ne: ${oc.env:NOT_SET}:${oc.env:SECOND} # ${oc.env:COMMENT}\n",
             encoding="utf-8",
         )
         (tmp_path / "deep/more.yml").write_text("f: 'x${oc.env:ALSO_NOT_SET}'", encoding="utf-8")
-        assert ["NOT_SET", "SET_TO_NOTHING", "ALSO_NOT_SET"] == missing_variables(tmp_path)
+        assert ["NOT_SET", "SET_TO_NOTHING", "SECOND", "ALSO_NOT_SET"] == missing_variables(tmp_path)
 
     def test_an_environment_without_files_needs_nothing(self, tmp_path: Path) -> None:
         """A folder that is not there refers to nothing."""

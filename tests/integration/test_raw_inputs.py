@@ -141,6 +141,23 @@ class TestMissing:
             verify(own, "orders", ORDERS)
         assert "raw input 'orders' restored from the DVC remote" in caplog.messages
 
+    @pytest.mark.parametrize(
+        ("url", "complaint"),
+        [("s3://dvc", r"no remote is set up"), ("s3://acme-dvc", r"(?!no remote).+")],
+        ids=["shipped", "own"],
+    )
+    def test_asks_a_remote_of_ones_own(
+        self, own: ProjectCopy, monkeypatch: pytest.MonkeyPatch, url: str, complaint: str
+    ) -> None:
+        """A remote on AWS is asked without an address; the one that comes with the project is not."""
+        own.run("dvc", "remote", "add", "--quiet", "--default", "--force", "minio", url)
+        (own.path / ORDERS).unlink()
+        shutil.rmtree(own.path / ".dvc/cache")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(own.path / "aws"))
+        (own.path / "aws").write_text("[default]\nendpoint_url = http://127.0.0.1:1\n", encoding="utf-8")
+        with pytest.raises(RawInputError, match=rf"a remote \({complaint}\)"):
+            verify(own, "orders", ORDERS)
+
     def test_says_how_to_get_it(self, own: ProjectCopy) -> None:
         """A file that nothing can restore is refused with what to do."""
         (own.path / ORDERS).unlink()

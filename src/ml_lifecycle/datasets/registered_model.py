@@ -20,7 +20,7 @@ class RegisteredModelDataset(AbstractDataset[Candidate, ModelVersion]):
         Args:
             name: of the registered model.
             alias: whose version is loaded.
-            lock: file with the pinned requirements, relative to the project.
+            lock: file with the pinned requirements.
             promote_first: whether the first version that beats its baselines gets the aliases.
             metadata: for Kedro-Viz.
         """

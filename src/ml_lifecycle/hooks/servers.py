@@ -27,12 +27,13 @@ logger = logging.getLogger(__name__)
 _held: list[tuple[HoldFile, Hold]] = []
 #: Seconds to connect, and to answer.
 TIMEOUT = (5, 30)
-_REFERENCE = re.compile(r"^[^#\n]*?\$\{oc\.env:(\w+)\}", re.MULTILINE)
+_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+_REFERENCE = re.compile(r"\$\{oc\.env:(\w+)\}")
 
 
 def missing_variables(folder: Path) -> list[str]:
     """Name the variables that the files of an environment refer to, without a default, and that are not set."""
-    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.rglob("*.yml"))]
+    texts = [_COMMENT.sub("", file.read_text(encoding="utf-8")) for file in sorted(folder.rglob("*.yml"))]
     names = dict.fromkeys(name for text in texts for name in _REFERENCE.findall(text))
     return [name for name in names if not os.environ.get(name)]
 

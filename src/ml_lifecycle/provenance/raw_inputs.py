@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: In .dvc/config, without an address: on AWS the bucket of this name belongs to somebody else.
+SHIPPED_REMOTE = "s3://dvc"
+
 
 def _open(project: Path) -> "Repo":
     from dvc.exceptions import NotDvcRepoError  # imported here: only runs that read raw inputs pay for it
@@ -62,12 +65,12 @@ def _dvc(project: Path, *arguments: str) -> str | None:
 
 
 def _has_remote(repo: "Repo") -> bool:
-    """Whether there is a remote to ask: one on S3 without an address is set up by AWS_ENDPOINT_URL."""
+    """Whether there is a remote to ask: the one that comes with the project needs an address."""
     default = repo.config["core"].get("remote")
     remotes = repo.config["remote"]
     chosen = [remotes[default]] if default in remotes else list(remotes.values())
     return any(
-        not remote["url"].startswith("s3://") or remote.get("endpointurl") or os.environ.get("AWS_ENDPOINT_URL")
+        remote["url"] != SHIPPED_REMOTE or remote.get("endpointurl") or os.environ.get("AWS_ENDPOINT_URL")
         for remote in chosen
     )
 
