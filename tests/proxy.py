@@ -1,12 +1,14 @@
 """A small TCP proxy that does to a connection what networks and servers do."""
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 CHUNK = 65536
+REQUEST = re.compile(rb"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/1\.1\r\n")
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n"
     b"Connection: close\r\n\r\n"
@@ -21,10 +23,13 @@ class Proxy:
     target: tuple[str, int]
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     unavailable: int = 0  # requests still to be refused with 503
+    only: str = ""  # method of those requests; any
     refused: int = 0  # requests refused so far
     bytes_per_chunk: int = CHUNK
     pause: float = 0.0  # seconds before each chunk: a slow line
+    paused: int = 0  # chunks that had to wait
     triggers: dict[tuple[bytes, bytes], Callable[[], None]] = field(default_factory=dict)
+    cuts: dict[tuple[bytes, bytes], Callable[[], None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -41,6 +46,10 @@ class Proxy:
         """Do something once, when a request with this method and part of its path arrives, before it is passed on."""
         self.triggers[method.encode(), part.encode()] = act
 
+    def within_request(self, method: str, part: str, act: Callable[[], None]) -> None:
+        """Do something once, when half of what such a request brings has been passed on; then cut the connection."""
+        self.cuts[method.encode(), part.encode()] = act
+
     def serve(self) -> None:
         """Accept connections until the listener is closed."""
         while True:
@@ -51,49 +60,73 @@ class Proxy:
             threading.Thread(target=self._connection, args=(client,), daemon=True).start()
 
     def _connection(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            first = client.recv(CHUNK)
-            if self._is_refused(first):
-                body = b"" if first.startswith(b"HEAD") else BODY
-                client.sendall(UNAVAILABLE.replace(b"{length}", str(len(body)).encode()) + body)
-                return
-            self._act(first)
-            with socket.create_connection(self.target) as server:
-                server.sendall(first)
-                back = threading.Thread(target=self._pass, args=(server, client, False), daemon=True)
-                back.start()
-                self._pass(client, server, True)
-                back.join()
+        with client, contextlib.suppress(OSError), socket.create_connection(self.target) as server:
+            back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
+            back.start()
+            self._pass_requests(client, server)
+            _end(client, server)
+            back.join()
 
-    def _is_refused(self, request: bytes) -> bool:
+    def _pass_requests(self, client: socket.socket, server: socket.socket) -> None:
+        cut = None
+        with contextlib.suppress(OSError):
+            while data := client.recv(self.bytes_per_chunk):
+                head = 0
+                if request := REQUEST.match(data):
+                    if self._is_refused(request):
+                        _refuse(client, with_body=request["method"] != b"HEAD")
+                        return
+                    for act in self._due(self.triggers, request):
+                        act()
+                    cut = next(iter(self._due(self.cuts, request)), cut)
+                    head = data.index(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else len(data)
+                if cut is not None and len(data) > head:
+                    server.sendall(data[: head + (len(data) - head) // 2])
+                    cut()
+                    return
+                self._wait()
+                server.sendall(data)
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(self.bytes_per_chunk):
+                self._wait()
+                sink.sendall(data)
+        _end(source, sink)
+
+    def _wait(self) -> None:
+        if self.pause:
+            self.paused += 1
+            threading.Event().wait(self.pause)
+
+    def _is_refused(self, request: "re.Match[bytes]") -> bool:
         with self._lock:
-            if self.unavailable <= 0 or not request:
+            if self.unavailable <= 0 or not request["method"].startswith(self.only.encode()):
                 return False
             self.unavailable -= 1
             self.refused += 1
             return True
 
-    def _act(self, data: bytes) -> None:
-        line = data.split(b"\r\n", 1)[0]
+    def _due(
+        self, acts: dict[tuple[bytes, bytes], Callable[[], None]], request: "re.Match[bytes]"
+    ) -> list[Callable[[], None]]:
         with self._lock:
-            due = [(method, part) for method, part in self.triggers if line.startswith(method) and part in line]
-            acts = [self.triggers.pop(trigger) for trigger in due]
-        for act in acts:
-            act()
+            due = [(method, part) for method, part in acts if method == request["method"] and part in request["path"]]
+            return [acts.pop(trigger) for trigger in due]
 
-    def _pass(self, source: socket.socket, sink: socket.socket, is_request: bool) -> None:
+
+def _refuse(client: socket.socket, *, with_body: bool) -> None:
+    body = BODY if with_body else b""
+    client.sendall(UNAVAILABLE.replace(b"{length}", str(len(body)).encode()) + body)
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(CHUNK):  # what it still sends, so that the answer is not lost to a reset
+        continue
+
+
+def _end(*sockets: socket.socket) -> None:
+    for each in sockets:
         with contextlib.suppress(OSError):
-            while data := source.recv(self.bytes_per_chunk):
-                if is_request:
-                    self._act(data)
-                    if self._is_refused(data):
-                        break
-                if self.pause:
-                    threading.Event().wait(self.pause)
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+            each.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typing import Any
 
 import s3fs
 
-from project_copy import ProjectCopy
+from project_copy import ProjectCopy, finished
 
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 120
@@ -441,11 +441,16 @@ class Workplace:
         """Start a command."""
         return self.project.start(*command, **{**self.variables, **variables})
 
-    def run(self, *command: str, check: bool = True, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command, and keep what it printed in `said.log`."""
-        result = self.project.run(*command, check=False, **{**self.variables, **variables})
+    def finish(self, process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+        """Wait for a command, and keep what it printed in `said.log`."""
+        result = finished(process)
         with (self.project.path.parent / f"{self.project.path.name}-said.log").open("a", encoding="utf-8") as log:
-            log.write(f"$ {' '.join(command)}\n{result.stdout}\n{result.stderr}\n")
+            log.write(f"$ {result.args}\n{result.stdout}\n{result.stderr}\n")
+        return result
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command."""
+        result = self.finish(self.start(*command, **variables))
         if check:
             assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
         return result

@@ -16,7 +16,7 @@ from kedro.framework.project import configure_project
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
 
-from ml_lifecycle import __main__, cli
+from ml_lifecycle import __main__, cli, shared_store
 from ml_lifecycle.errors import (
     ConfigurationError,
     DataContractError,
@@ -28,7 +28,6 @@ from ml_lifecycle.errors import (
     ServerError,
 )
 from ml_lifecycle.hold import Hold, HoldFile
-from ml_lifecycle.hooks import servers
 
 STORE = "https://store.example.org:9000"
 LACKS_BUCKET = (
@@ -246,7 +245,7 @@ def test_module_is_kedro_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with configuration the current project; its environment `shared` names a hold, others do not."""
     for environment, file, text in (
-        ("base", "globals.yml", "store: {credentials: null, hold: null}\n"),
+        ("base", "globals.yml", "store: {credentials: null, hold: null, ledger: null}\n"),
         ("local", "globals.yml", ""),
         ("test", "globals.yml", "seed: 1\n"),
         ("shared", "globals.yml", f"store: {{hold: 'file://{tmp_path}/hold.json'}}\n"),
@@ -265,12 +264,12 @@ def test_the_store_is_given_back(tmp_path: Path, raised: BaseException) -> None:
     file = HoldFile(f"file://{tmp_path}/hold.json")
 
     def fail() -> None:
-        servers._held.append((file, file.acquire("kedro run --env shared")))
+        shared_store.held.append((file, file.acquire("kedro run --env shared")))
         raise raised
 
     with pytest.raises(type(raised)):
         cli._explained(fail)
-    assert (None, []) == (file.read(), servers._held)
+    assert (None, []) == (file.read(), shared_store.held)
 
 
 def hold_command(*arguments: str) -> Result:

@@ -425,6 +425,7 @@ class TestTrackingServer:
     def test_mistake(self) -> None:
         """What MLflow refuses is no fault of a server."""
         assert faults.explain(MlflowException("a bad name", error_code=INVALID_PARAMETER_VALUE)) is None
+        assert faults.explain(MlflowException("a run that must be in another state")) is None
 
     @pytest.mark.parametrize(
         ("uri", "is_remote"),

@@ -168,9 +168,9 @@ def other(place: Place) -> Iterator[Worker]:
 
 
 def ended_process() -> tuple[int, float]:
-    """Return pid and start of a process that has ended."""
+    """Return pid and start, in seconds since the machine's, of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
-        started = psutil.Process(process.pid).create_time()
+        started = psutil.Process(process.pid).create_time() - psutil.boot_time()
     return process.pid, started
 
 
@@ -220,6 +220,14 @@ class TestHold:
     def test_of_an_ended_process_is_stale(self) -> None:
         """A process of this machine that has ended is at work no more."""
         assert ended_hold().is_stale
+
+    def test_of_a_process_nobody_has_buried_is_stale(self, tmp_path: Path) -> None:
+        """A process that has ended is at work no more, even if its parent has not noticed."""
+        with worker(Place(f"file://{tmp_path}/hold.json")) as other:
+            hold = Hold.model_validate(other.ask("acquire"))
+            other.process.kill()
+            os.waitid(os.P_PID, other.process.pid, os.WEXITED | os.WNOWAIT)
+            assert (True, False) == (hold.is_stale, hold.is_at_work)
 
     def test_of_this_process_is_stale(self) -> None:
         """What this process holds was left over by an earlier run in it."""
@@ -355,6 +363,23 @@ class TestHoldFile:
         put(place, ELSEWHERE)
         assert ELSEWHERE == place.open().clear()
         assert content_of(place) is None
+
+    def test_clear_leaves_who_is_at_work_alone(self, place: Place, other: Worker) -> None:
+        """A process of this machine that lives keeps its hold; only force clears it, and the process notices."""
+        held = Hold.model_validate(other.ask("acquire"))
+        with pytest.raises(HoldError, match=rf"at work\. Wait, or end it: `kill {held.process}`.*`--force`"):
+            place.open().clear()
+        place.open().confirm(held)
+        assert held == place.open().clear(by_force=True)
+        with pytest.raises(HoldError, match="the store is held by nobody"):
+            place.open().confirm(held)
+
+    def test_who_was_replaced_notices(self, place: Place) -> None:
+        """Who was cleared and replaced is told who is at work now."""
+        mine = place.open().acquire(COMMAND)
+        put(place, ELSEWHERE)
+        with pytest.raises(HoldError, match=re.escape(f"the store is held by {ELSEWHERE}")):
+            place.open().confirm(mine)
 
     def test_clear_on_nothing_is_nothing(self, place: Place) -> None:
         """There may be nothing to clear."""

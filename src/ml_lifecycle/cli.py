@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import signal
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,8 @@ from ml_lifecycle import faults
 from ml_lifecycle.errors import ConfigurationError, DataContractError, LifecycleError, ServerError
 from ml_lifecycle.explanations import explain_contract, explain_parameters
 from ml_lifecycle.hold import HoldFile
-from ml_lifecycle.hooks.servers import give_back, hold_file, refuse_missing_variables
+from ml_lifecycle.hooks.servers import refuse_missing_variables
+from ml_lifecycle.shared_store import give_back, hold_file
 
 
 def _cause_of_ours(error: BaseException) -> LifecycleError | None:
@@ -68,13 +71,20 @@ def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         give_back()  # also after Ctrl-C, of which Kedro tells no hook
 
 
+def _interruptible(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Let a polite end, as a scheduler asks for, be one like Ctrl-C: the store is given back."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return _explained(command, *args, **kwargs)
+
+
 @click.group(name="ml-lifecycle")
 def cli() -> None:
     """Commands of this project."""
 
 
 run = copy.copy(kedro_run)
-run.callback = functools.partial(_explained, cast("Callable[..., Any]", kedro_run.callback))
+run.callback = functools.partial(_interruptible, cast("Callable[..., Any]", kedro_run.callback))
 cli.add_command(run)
 
 
@@ -107,7 +117,8 @@ def show(env: str | None) -> None:
 
 @hold.command()
 @env_option
-def clear(env: str | None) -> None:
+@click.option("--force", is_flag=True, help="Also if it is at work on this machine.")
+def clear(env: str | None, force: bool) -> None:
     """Clear the hold of a run that is gone."""
-    held = _explained(lambda: _hold_file(env).clear())
+    held = _explained(lambda: _hold_file(env).clear(by_force=force))
     click.echo(f"Cleared the hold of {held}." if held else "There is no hold any more.")

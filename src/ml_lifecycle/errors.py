@@ -36,4 +36,4 @@ class ServerError(LifecycleError):
 
 
 class HoldError(LifecycleError):
-    """Another run holds the stores."""
+    """Another run holds the store, or has written there in between."""

@@ -115,12 +115,15 @@ def _of_request(error: requests.RequestException) -> Fault:
 
 
 def _of_mlflow(error: BaseException) -> Fault | None:
-    from mlflow.exceptions import MlflowException  # slow to import, and loaded by then
+    from mlflow.exceptions import MlflowException, RestException  # slow to import, and loaded by then
 
-    if isinstance(error, MlflowException) and tracking_server() is not None:
-        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow's
-        return _of_tracking(UNWELL.format(f"status {status}")) if status >= SERVER_SIDE else None
-    return None
+    if not isinstance(error, MlflowException) or tracking_server() is None:
+        return None
+    # What MLflow refuses by itself, before it asks the server, has the code of an internal error as well.
+    is_answer = isinstance(error, RestException) or str(error).startswith("API request to ")
+    status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow's
+    is_fault = status >= SERVER_SIDE and (is_answer or error.error_code != "INTERNAL_ERROR")
+    return _of_tracking(UNWELL.format(f"status {status}")) if is_fault else None
 
 
 def explain(error: BaseException) -> Fault | None:

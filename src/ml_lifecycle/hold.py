@@ -80,9 +80,16 @@ class Hold(BaseModel):
         if self.process == os.getpid():
             return True
         try:
-            return abs(_started(psutil.Process(self.process)) - self.process_started) > SAME
+            process = psutil.Process(self.process)
+            is_over = process.status() == psutil.STATUS_ZOMBIE  # ended, and its parent has not asked yet
+            return is_over or abs(_started(process) - self.process_started) > SAME
         except psutil.NoSuchProcess:
             return True
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it is beyond doubt that somebody is: a process of this machine that lives."""
+        return self.machine == _machine() and not self.is_stale
 
     def __str__(self) -> str:
         """Who, where, since when, doing what."""
@@ -157,6 +164,19 @@ class HoldFile:
             "the run."
         )
 
+    def confirm(self, hold: Hold) -> None:
+        """See that a process still holds the store.
+
+        Raises:
+            HoldError: its hold was cleared.
+        """
+        held = self.read()
+        if held is None or held.token != hold.token:
+            raise HoldError(
+                f"The hold of this run was cleared while it was at work, and the store is held by {held or 'nobody'}. "
+                "It stopped before writing more, so that two runs do not mix their data. Run it again."
+            )
+
     def release(self, hold: Hold) -> None:
         """Give the store back, unless somebody else holds it by now."""
         try:
@@ -166,12 +186,21 @@ class HoldFile:
         if held is not None and held.token == hold.token:
             self._fs.rm_file(self._path)
 
-    def clear(self) -> Hold | None:
-        """Remove whatever hold there is; return it if it can be read."""
+    def clear(self, *, by_force: bool = False) -> Hold | None:
+        """Remove whatever hold there is; return it if it can be read.
+
+        Raises:
+            HoldError: somebody is at work on this machine, and it is not cleared by force.
+        """
         try:
             held = self.read()
         except HoldError:
             held = None
+        if held is not None and held.is_at_work and not by_force:
+            raise HoldError(
+                f"The store is held by {held}, and that process is at work. Wait, or end it: `kill {held.process}`. "
+                "To clear the hold all the same, `--force`: the run stops before it writes again."
+            )
         if self._fs.exists(self._path):
             self._fs.rm_file(self._path)
         return held

@@ -14,16 +14,22 @@ from kedro.pipeline import Node, Pipeline
 from kedro_datasets.json import JSONDataset
 from pluggy import PluginManager
 
-from ml_lifecycle.errors import ConfigurationError, HoldError
+from ml_lifecycle.errors import ConfigurationError, HoldError, ServerError
 from ml_lifecycle.hold import Hold, HoldFile
 from ml_lifecycle.hooks import ServersHook
-from ml_lifecycle.hooks.servers import _command, give_back, missing_variables
+from ml_lifecycle.hooks.servers import missing_variables
+from ml_lifecycle.ledger import Ledger
+from ml_lifecycle.shared_store import give_back
 from mlflow_store import own_mlflow
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 
 NO_OPTIONS = dict.fromkeys(
-    ("env", "pipeline_names", "runtime_params", "from_nodes", "to_nodes", "node_names", "tags"), None
+    (
+        *("env", "pipeline_names", "runtime_params", "from_nodes", "to_nodes", "node_names", "from_inputs"),
+        *("to_outputs", "namespaces", "tags", "only_missing_outputs"),
+    ),
+    None,
 )
 RUN = {**NO_OPTIONS, "env": "minio"}
 AWAY = requests.ConnectionError("refused")
@@ -60,8 +66,11 @@ def store(tmp_path: Path) -> HoldFile:
 def context(tmp_path: Path, *, is_remote: bool = False, holds: bool = True) -> Any:
     """Make what the hook reads of a context: where the configuration lies, and three of its parts."""
     (tmp_path / "conf/minio").mkdir(parents=True, exist_ok=True)
+    ledger = f"file://{tmp_path}/ledger.json" if holds else None
     configuration = {
-        "globals": {"store": {"hold": f"file://{tmp_path}/hold.json" if holds else None, "credentials": None}},
+        "globals": {
+            "store": {"hold": f"file://{tmp_path}/hold.json" if holds else None, "ledger": ledger, "credentials": None}
+        },
         "mlflow": {"server": {"mlflow_tracking_uri": None if is_remote else "sqlite:///mlflow.db"}},
     }
 
@@ -125,7 +134,8 @@ class TestTrackingServer:
     def test_is_asked_first(self, hooks: Callable[..., PluginManager], monkeypatch: pytest.MonkeyPatch) -> None:
         """A server that is away refuses the context."""
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-        with pytest.raises(requests.ConnectionError):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(ServerError, match=r"tracking server at http://127\.0\.0\.1:1 does not answer"):
             hooks(is_remote=True)
 
     @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "127.0.0.1:5000"])
@@ -208,6 +218,115 @@ class TestHold:
         assert not (tmp_path / "hold.json").exists()
 
 
+class TestLedger:
+    """A shared store knows which run wrote what, and a run goes on with its own results only."""
+
+    @pytest.fixture
+    def run_id(self, tmp_path: Path) -> Iterator[str]:
+        """Open an MLflow run."""
+        with own_mlflow(tmp_path):
+            yield mlflow.active_run().info.run_id
+
+    def save(self, manager: PluginManager, *names: str) -> None:
+        """Tell of datasets that are about to be saved."""
+        for name in names:
+            manager.hook.before_dataset_saved(dataset_name=name, data=1, node=PIPELINE.nodes[0])
+
+    def test_notes_what_is_kept(
+        self, hooks: Callable[..., PluginManager], catalog: DataCatalog, tmp_path: Path, run_id: str
+    ) -> None:
+        """Each dataset with a file is noted with the run, before it is written; what lives in memory is not."""
+        manager = hooks()
+        start(manager, catalog)
+        self.save(manager, "kept", "in_memory")
+        assert {"kept": run_id} == Ledger(f"file://{tmp_path}/ledger.json").read()
+
+    def test_stops_where_the_hold_was_cleared(
+        self, hooks: Callable[..., PluginManager], catalog: DataCatalog, store: HoldFile, tmp_path: Path
+    ) -> None:
+        """A run whose hold somebody cleared writes no more."""
+        manager = hooks()
+        start(manager, catalog)
+        store.clear(by_force=True)
+        with pytest.raises(HoldError, match="was cleared while it was at work, and the store is held by nobody"):
+            self.save(manager, "kept")
+        assert not (tmp_path / "ledger.json").exists()
+
+    def go_on(self, monkeypatch: pytest.MonkeyPatch, run_id: str, *, begun: bool = True) -> None:
+        """Ask for a run that goes on."""
+        if begun:
+            mlflow.set_tag("git.commit", "c0ffee")
+        monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_of_the_same_run(
+        self,
+        hooks: Callable[..., PluginManager],
+        catalog: DataCatalog,
+        tmp_path: Path,
+        run_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        begun: bool,
+    ) -> None:
+        """A run goes on with what it wrote itself; one that only starts has no results of its own to mix."""
+        self.go_on(monkeypatch, run_id, begun=begun)
+        Ledger(f"file://{tmp_path}/ledger.json").note("raw", run_id if begun else "another")
+        start(hooks(), catalog)
+        assert (tmp_path / "hold.json").exists()
+
+    def test_of_another_run(
+        self,
+        hooks: Callable[..., PluginManager],
+        catalog: DataCatalog,
+        store: HoldFile,
+        tmp_path: Path,
+        run_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What another run wrote since is not taken for its own: it is named, with the command that starts over."""
+        self.go_on(monkeypatch, run_id)
+        Ledger(f"file://{tmp_path}/ledger.json").note("raw", "another")
+        with pytest.raises(HoldError) as caught:
+            start(hooks(), catalog)
+        message = caught.value.message
+        assert f"The run {run_id} cannot go on: since it stopped, another wrote raw, and" in message
+        assert "Start over: `kedro run --env minio`" in message
+        assert store.read() is None
+
+    @pytest.mark.parametrize("state", ["unknown", "deleted"])
+    def test_of_no_run(
+        self,
+        hooks: Callable[..., PluginManager],
+        catalog: DataCatalog,
+        store: HoldFile,
+        run_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        state: str,
+    ) -> None:
+        """A run that is unknown or deleted cannot go on; one line says so."""
+        with mlflow.start_run(nested=True) as other:
+            pass
+        mlflow.delete_run(other.info.run_id)
+        self.go_on(monkeypatch, other.info.run_id if state == "deleted" else "0" * 32, begun=False)
+        with pytest.raises(ConfigurationError, match="names no run that could go on; it is unknown or deleted"):
+            start(hooks(), catalog)
+        assert store.read() is None
+
+    @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "http://localhost:9000 ", "ada:s3cret@localhost:9000"])
+    def test_store_has_to_have_an_address(
+        self,
+        hooks: Callable[..., PluginManager],
+        catalog: DataCatalog,
+        monkeypatch: pytest.MonkeyPatch,
+        endpoint: str,
+    ) -> None:
+        """An address of the store that is none is refused, without a password it may hold."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(ConfigurationError, match="AWS_ENDPOINT_URL is no address of an object store") as caught:
+            start(hooks(), catalog)
+        assert "s3cret" not in caught.value.message
+
+
 class TestWayOn:
     """The note on an error after a fault."""
 
@@ -260,20 +379,3 @@ class TestWayOn:
             assert f"`MLFLOW_RUN_ID={run_id} kedro run --env minio --from-nodes register`" in note(
                 "kept", "in_memory", "model"
             )
-
-
-@pytest.mark.parametrize(
-    ("run_params", "command"),
-    [
-        ({}, "kedro run"),
-        ({"env": "minio", "pipeline_names": ["a", "b"]}, "kedro run --env minio --pipelines a,b"),
-        ({"runtime_params": {"model": {"estimator": "x", "n": {"m": 1}}, "seed": 7}},
-         "kedro run --params model.estimator=x,model.n.m=1,seed=7"),
-        ({"runtime_params": {"title": "two words"}}, "kedro run --params 'title=two words'"),
-        ({"from_nodes": ["a"], "to_nodes": ["b"], "node_names": ("c",), "tags": ("d", "e")},
-         "kedro run --from-nodes a --to-nodes b --nodes c --tags d,e"),
-    ],
-)  # fmt: skip
-def test_a_run_as_a_command(run_params: dict[str, Any], command: str) -> None:
-    """Every option of the run is in the command that repeats it."""
-    assert command == _command({**NO_OPTIONS, **run_params})

@@ -1,32 +1,26 @@
 """Before the long work: the servers are there. After a fault: how to go on without losing what is finished."""
 
-import logging
 import os
 import re
-import shlex
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import mlflow
-import requests
-from kedro.config import AbstractConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.runner.runner import _find_nodes_to_resume_from
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
-from ml_lifecycle import faults
-from ml_lifecycle.errors import ConfigurationError
-from ml_lifecycle.hold import Hold, HoldFile
+from ml_lifecycle import faults, run_command, shared_store
+from ml_lifecycle.errors import ConfigurationError, HoldError, ServerError
+from ml_lifecycle.hooks.tracking import BEGUN
 
-logger = logging.getLogger(__name__)
-
-#: What this process holds: nothing, or one store.
-_held: list[tuple[HoldFile, Hold]] = []
-#: Seconds to connect, and to answer.
-TIMEOUT = (5, 30)
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 _REFERENCE = re.compile(r"\$\{oc\.env:(\w+)\}")
 
@@ -51,48 +45,39 @@ def refuse_missing_variables(conf: Path, environment: str | None) -> None:
         )
 
 
-def hold_file(loader: AbstractConfigLoader) -> HoldFile | None:
-    """The file that says who is at work, if the environment names one."""
-    store = loader["globals"]["store"]
-    if store["hold"] is None:
+def _ask(uri: str) -> None:
+    """See that the tracking server is there, with the patience and the credentials of every other request to it."""
+    try:
+        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]  # MLflow's, as the next line
+        http_request(credentials, "/health", "GET").raise_for_status()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        fault = faults.explain(error)
+        if fault is None:
+            raise
+        raise ServerError(fault.text) from error
+
+
+def _continued_run() -> str | None:
+    """The MLflow run that this one goes on with: an earlier one that has begun to write.
+
+    Raises:
+        ConfigurationError: MLFLOW_RUN_ID names no run, or a deleted one.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
         return None
-    from s3fs import S3FileSystem  # a quarter of a second, which runs on files need not pay
-
-    S3FileSystem.retries = 1  # botocore asks again as often as defaults.env says; both together would multiply
-    return HoldFile(store["hold"], loader["credentials"][store["credentials"]] if store["credentials"] else None)
-
-
-def _command(run_params: dict[str, Any], from_nodes: list[str] | None = None) -> str:
-    """Write the run as a command."""
-    options = {
-        "env": run_params["env"],
-        "pipelines": ",".join(run_params["pipeline_names"] or []),
-        "params": ",".join(f"{key}={value}" for key, value in _flat(run_params["runtime_params"] or {}).items()),
-        "from-nodes": ",".join(from_nodes or run_params["from_nodes"] or []),
-        "to-nodes": ",".join(run_params["to_nodes"] or []),
-        "nodes": ",".join(run_params["node_names"] or []),
-        "tags": ",".join(run_params["tags"] or []),
-    }
-    return " ".join(["kedro run", *(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)])
-
-
-def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in parameters.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def give_back() -> None:
-    """Give the store back, if this process holds it."""
-    while _held:
-        file, hold = _held.pop()
-        try:
-            file.release(hold)
-        except Exception as error:
-            if faults.explain(error) is None:
-                raise
-            logger.info("the store was not told that this run has ended; the next run on this machine sees it")
+    try:
+        run = mlflow.MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        run = None
+    if run is None or run.info.lifecycle_stage == "deleted":
+        raise ConfigurationError(
+            f"MLFLOW_RUN_ID={run_id} names no run that could go on; it is unknown or deleted. Nothing was run. "
+            "Unset the variable to start a new run."
+        )
+    return run_id if BEGUN in run.data.tags else None
 
 
 class ServersHook:
@@ -104,14 +89,13 @@ class ServersHook:
 
         Raises:
             ConfigurationError: a variable is not set, or names no server.
-            requests.RequestException: the tracking server does not answer; `faults.explain` knows it.
+            ServerError: the tracking server does not answer.
         """
         self._loader = context.config_loader
         refuse_missing_variables(Path(self._loader.conf_source), context.env)
         self._remote = context.config_loader["mlflow"]["server"].get("mlflow_tracking_uri") is None
         if self._remote:
-            uri = faults.tracking_server() or self._refuse_tracking(str(context.env))
-            requests.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT).raise_for_status()
+            _ask(faults.tracking_server() or self._refuse_tracking(str(context.env)))
 
     @staticmethod
     def _refuse_tracking(environment: str) -> NoReturn:
@@ -123,23 +107,55 @@ class ServersHook:
         )
 
     @hook_impl(wrapper=True, tryfirst=True)  # around the other hooks: if one of them refuses, the store is free again
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> Iterator[None]:
-        """Hold the store, and see that the tracking server reaches its artifacts.
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> Iterator[None]:
+        """Hold the store, see that the tracking server reaches its artifacts, and that a run goes on with its own.
 
         Raises:
-            HoldError: another run holds the store.
+            HoldError: another run holds the store, or has written what this one would go on with.
+            ConfigurationError: the run to go on with is unknown.
         """
         self._saved: set[str] = set()
-        file = hold_file(self._loader)
+        self._catalog, self._ledger = catalog, shared_store.ledger(self._loader)
+        file = shared_store.hold_file(self._loader)
         if file is not None:
-            _held.append((file, file.acquire(_command(run_params))))
+            shared_store.held.append((file, file.acquire(run_command.write(run_params))))
         try:
             if self._remote:
                 mlflow.artifacts.list_artifacts("mlflow-artifacts:/0")
+            if (continued := _continued_run()) is not None:
+                self._refuse_mixing(continued, run_params, pipeline)
             yield
+            run = mlflow.active_run()
+            self._run = run.info.run_id if run is not None else uuid.uuid4().hex
         except BaseException:
-            give_back()
+            shared_store.give_back()
             raise
+
+    def _refuse_mixing(self, continued: str, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        others = self._ledger.of_others(pipeline.inputs(), continued) if self._ledger is not None else {}
+        if others:
+            again = run_command.write({**run_params, "from_nodes": None})
+            raise HoldError(
+                f"The run {continued} cannot go on: since it stopped, {', '.join(sorted(set(others.values())))} wrote "
+                f"{', '.join(others)}, and a model would be made of both. Nothing was run. Start over: `{again}`, "
+                "without MLFLOW_RUN_ID."
+            )
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """Write to a shared store only while it is held, and note in its ledger who writes.
+
+        Raises:
+            HoldError: the hold of this run was cleared.
+        """
+        if isinstance(self._catalog[dataset_name], MemoryDataset):
+            return
+        for file, hold in shared_store.held:
+            file.confirm(hold)
+        if self._ledger is not None and hasattr(self._catalog[dataset_name], "_filepath"):
+            self._ledger.note(dataset_name, self._run)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
@@ -149,7 +165,7 @@ class ServersHook:
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Give the store back."""
-        give_back()
+        shared_store.give_back()
 
     @hook_impl(tryfirst=True)  # while MLflow's run is still open
     def on_pipeline_error(
@@ -160,8 +176,8 @@ class ServersHook:
         if fault is not None:
             error.add_note(self._how_to_go_on(run_params, pipeline, catalog))
         if fault is not None and fault.server == "object store" and fault.is_away:
-            _held.clear()  # it cannot be told; the next run on this machine sees that this one has ended
-        give_back()
+            shared_store.held.clear()  # it cannot be told; the next run here sees when this process has ended
+        shared_store.give_back()
 
     def _how_to_go_on(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> str:
         done = {node for node in pipeline.nodes if set(node.outputs) <= self._saved}
@@ -170,5 +186,5 @@ class ServersHook:
         same_run = f"MLFLOW_RUN_ID={run.info.run_id} " if run is not None and done else ""
         return (
             f"{len(done)} of {len(pipeline.nodes)} steps are finished and kept. When the server is back, go on with: "
-            f"`{same_run}{_command(run_params, start)}`"
+            f"`{same_run}{run_command.write(run_params, start)}`"
         )

@@ -12,6 +12,9 @@ from ml_lifecycle import faults
 from ml_lifecycle.hooks.origin import RAW_INPUTS, RUN_RECORD
 from ml_lifecycle.provenance.record import RawInput, raw_input_tags, run_tags
 
+#: Tag of a run that has begun: what it is made of is noted.
+BEGUN = "git.commit"
+
 
 class TrackingHook:
     """Tags the MLflow run that kedro-mlflow has opened, and sees that it is closed."""
@@ -28,7 +31,7 @@ class TrackingHook:
         A run that is continued after a fault keeps the tags of its start: they are the origin of its model.
         """
         run = mlflow.active_run()
-        if run is None or "git.commit" in run.data.tags:  # tracking is switched off in mlflow.yml, or continued
+        if run is None or BEGUN in run.data.tags:  # tracking is switched off in mlflow.yml, or continued
             return
         read = {name: RawInput.model_validate(record) for name, record in catalog.load(RAW_INPUTS).items()}
         mlflow.set_tags({**run_tags(catalog.load(RUN_RECORD)), **raw_input_tags(read)})

@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pandas as pd
 import pytest
+import requests
 from mlflow import MlflowClient
 
 from project_copy import MODEL
@@ -73,6 +74,13 @@ assert numpy.array_equal(answers["probability"], probe["probability"].to_numpy()
 print(len(probe))
 """
     assert str(len(probe)) == keyless.run("python", "-c", code).stdout.strip()
+
+
+@pytest.mark.parametrize(("host", "status"), [("evil.example.org", 403), (None, 200)], ids=["unknown", "its own"])
+def test_the_server_answers_to_its_names_only(stack: Stack, host: str | None, status: int) -> None:
+    """A page that points its own name at the server, DNS rebinding, gets nothing."""
+    address = f"{stack.tracking_uri}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert status == requests.get(address, headers={"Host": host} if host else {}, timeout=30).status_code
 
 
 def test_client_reads_versions(client: MlflowClient) -> None:

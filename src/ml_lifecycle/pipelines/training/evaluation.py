@@ -61,6 +61,7 @@ def evaluate(
 
     report = _nested(bootstrap.interval(figures))
     return {
+        "model_sha256": onnx_model.digest,
         "rows": len(judge),
         "positives": int(judge["row_target"].sum()),
         "confidence": options.confidence,

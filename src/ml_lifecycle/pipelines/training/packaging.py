@@ -28,15 +28,20 @@ def package_model(
     The last step of training: what it takes, the card above all, needs every other result.
 
     Raises:
-        ProvenanceError: the record of training belongs to another model.
+        ProvenanceError: record of training, evaluation or card belong to another model.
         pydantic.ValidationError: a part of the record is missing; nothing is registered.
     """
     training = TrainingRecord.model_validate(training_record)
-    if training.model_sha256 != onnx_model.digest:
+    about = {
+        "record of training": training.model_sha256 == onnx_model.digest,
+        "evaluation": evaluation.get("model_sha256") == onnx_model.digest,
+        "model card": onnx_model.digest in model_card,
+    }
+    if strange := [name for name, is_about_this_model in about.items() if not is_about_this_model]:
         raise ProvenanceError(
-            f"The record of training is of the model with SHA-256 {training.model_sha256}, the model at hand has "
-            f"{onnx_model.digest}: they come from different runs. Nothing was registered. Train again: "
-            "`kedro run --pipelines training`."
+            f"Of another model than the one at hand, with SHA-256 {onnx_model.digest}: {', '.join(strange)}. They come "
+            "from different runs. Nothing was registered. Train again: `kedro run --pipelines training`, with the "
+            "--env of this run."
         )
     provenance = Provenance(
         run=training.run,
