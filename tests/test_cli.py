@@ -31,7 +31,8 @@ from ml_lifecycle.hold import Hold, HoldFile
 
 STORE = "https://store.example.org:9000"
 LACKS_BUCKET = (
-    f"The object store at {STORE} lacks the bucket (NoSuchBucket in PutObject). Create the buckets: `make stack-init`."
+    f"The object store at {STORE} lacks the bucket (NoSuchBucket in PutObject). Create the buckets: `make stack-init`, "
+    "on other stores `python -m ml_lifecycle.buckets`."
 )
 ELSEWHERE = Hold(
     token="0" * 32,

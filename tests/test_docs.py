@@ -180,6 +180,15 @@ def _check_tracking_server(arguments: list[str]) -> list[str]:
     return [f"deploy/mlflow/server takes no '{argument}'" for argument in arguments]
 
 
+def _check_sed(arguments: list[str]) -> list[str]:
+    """It changes something in the file that the reader's copy was made of."""
+    *_, script, copy = arguments
+    original = PROJECT / copy.replace("conf/aws", "conf/minio")
+    edited = subprocess.run(["sed", script, str(original)], check=False, capture_output=True, text=True)
+    is_changed = edited.returncode == 0 and edited.stdout != original.read_text(encoding="utf-8")
+    return [] if is_changed else [f"sed {script} changes nothing in {copy}"]
+
+
 def _accept(_: list[str]) -> list[str]:
     return []
 
@@ -196,7 +205,10 @@ CHECKS: dict[str, Check] = {
     "cd": _check_folder,
     "source": _check_activation,
     "cp": _accept,  # of the reader's own files
+    "sed": _check_sed,
     "set": _accept,
+    "export": _accept,
+    "unset": _accept,
     "docker": _check_docker,
     "minio": _check_minio,
     "server": _check_tracking_server,
@@ -291,6 +303,7 @@ def test_every_command_exists(page: Path) -> None:
         ("make help && make rnu", "no make target 'rnu'"),
         ("make \\\n  rnu", "no make target 'rnu'"),
         ("rnu", "no check for the tool 'rnu'"),
+        ("sed -i '/endpoint_ulr/d' conf/aws/credentials.yml", "changes nothing in conf/aws/credentials.yml"),
     ],
 )
 def test_a_wrong_command_is_found(command: str, complaint: str) -> None:

@@ -47,7 +47,9 @@ REFUSES = (
 )
 REGION = "keeps this in another region ({}). Check AWS_DEFAULT_REGION and AWS_ENDPOINT_URL."
 CLOCK = "finds that this machine's clock is off ({}). Set it."
-LACKS = "lacks the bucket ({}). Create the buckets: `make stack-init`."
+LACKS = (
+    "lacks the bucket ({}). Create the buckets: `make stack-init`, on other stores `python -m ml_lifecycle.buckets`."
+)
 FULL = "is full ({}). Free space or raise the quota."
 FAILS = "kept failing, however often it was asked ({}). Its log says more."
 AWAY = "does not answer ({}). Start it, or correct AWS_ENDPOINT_URL."

@@ -21,6 +21,7 @@ REFUSALS = {
     },
     "finds that this machine's clock is off {}. Set it.": {"RequestTimeTooSkewed", "RequestExpired"},
 }
+LACKS = "lacks the bucket {}. Create the buckets: `make stack-init`, on other stores `python -m ml_lifecycle.buckets`."
 BUCKETS = {"NoSuchBucket", "404"}
 FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|507")
 SERVER_SIDE = 500
@@ -71,7 +72,7 @@ def _of_answer(error: s3.ClientError) -> Fault | None:
         if code in codes:
             return _of_store(text.format(told))
     if code in BUCKETS and error.operation_name != "HeadObject":
-        return _of_store(f"lacks the bucket {told}. Create the buckets: `make stack-init`.")
+        return _of_store(LACKS.format(told))
     if FULL.search(f"{code} {status}"):
         return _of_store(f"is full {told}. Free space or raise the quota.")
     if status >= SERVER_SIDE:
