@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 CHUNK = 65536
+WAIT = 120  # seconds until what is waited for is given up
 REQUEST = re.compile(rb"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/1\.1\r\n")
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n"
@@ -45,6 +46,24 @@ class Proxy:
     def on_request(self, method: str, part: str, act: Callable[[], None]) -> None:
         """Do something once, when a request with this method and part of its path arrives, before it is passed on."""
         self.triggers[method.encode(), part.encode()] = act
+
+    @contextlib.contextmanager
+    def halted(self, method: str, part: str) -> Iterator[Callable[[], None]]:
+        """Let one such request wait until the block is left; gives a function that waits for it to arrive."""
+        arrived, go = threading.Event(), threading.Event()
+
+        def halt() -> None:
+            arrived.set()
+            assert go.wait(WAIT)
+
+        def wait() -> None:
+            assert arrived.wait(WAIT), f"no {method} of {part} arrived"
+
+        self.on_request(method, part, halt)
+        try:
+            yield wait
+        finally:
+            go.set()
 
     def within_request(self, method: str, part: str, act: Callable[[], None]) -> None:
         """Do something once, when half of what such a request brings has been passed on; then cut the connection."""

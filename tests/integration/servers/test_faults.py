@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,7 +26,6 @@ RUN = ("kedro", "run", "--env", "minio")
 SCORE = (*RUN, "--pipelines", "serving")
 PREPARE = (*RUN, "--pipelines", "data_engineering")
 MODEL_FILE = "ml-data/06_models/model.onnx"
-WAIT = 120  # seconds until a test gives up waiting for an event
 Outcome = subprocess.CompletedProcess[str]
 
 
@@ -321,20 +319,11 @@ def test_tracking_server_killed_within_registration(site: Site, tracking_server:
 def test_two_runs_at_once(site: Site) -> None:
     """The second run is refused in one line that says who is at work; the first one ends as one version."""
     before = site.versions
-    reached, go = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        reached.set()
-        assert go.wait(WAIT)
-
-    site.to_store.on_request("PUT", "04_feature/flight_requests.parquet", wait)
-    first = site.workplace.start(*RUN)
-    try:
-        assert reached.wait(WAIT)
+    with site.to_store.halted("PUT", "04_feature/flight_requests.parquet") as wait:
+        first = site.workplace.start(*RUN)
+        wait()
         second = site.workplace.run(*RUN, "--params", "seed=7", check=False)
-    finally:
-        go.set()
-        outcome = site.workplace.finish(first)
+    outcome = site.workplace.finish(first)
     line = the_error(second)
     assert f"The store is held by {getpass.getuser()} on " in line
     assert f"(process {first.pid})" in line
@@ -348,36 +337,22 @@ def test_two_runs_at_once(site: Site) -> None:
 
 def test_a_run_that_was_killed_holds_nothing_up(site: Site) -> None:
     """A run that is killed leaves its hold behind; the next run on this machine sees that, and succeeds."""
-    reached, go = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        reached.set()
-        assert go.wait(WAIT)
-
-    site.to_store.on_request("PUT", "07_model_output/predictions.parquet", wait)
-    killed = site.workplace.start(*SCORE)
-    assert reached.wait(WAIT)
-    killed.send_signal(signal.SIGKILL)
-    site.workplace.finish(killed)
-    go.set()
+    with site.to_store.halted("PUT", "07_model_output/predictions.parquet") as wait:
+        killed = site.workplace.start(*SCORE)
+        wait()
+        killed.send_signal(signal.SIGKILL)
+        site.workplace.finish(killed)
     assert f"(process {killed.pid})" in site.holder
     assert "cleared the hold of" in site.workplace.run(*SCORE).stderr
 
 
 def test_a_run_that_is_ended_gives_the_store_back(site: Site) -> None:
     """A run that a scheduler ends with SIGTERM, in the middle of a write, leaves no hold behind."""
-    reached, go = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        reached.set()
-        assert go.wait(WAIT)
-
-    site.to_store.on_request("PUT", "07_model_output/predictions.parquet", wait)
-    ended = site.workplace.start(*SCORE)
-    assert reached.wait(WAIT)
-    ended.send_signal(signal.SIGTERM)
-    outcome = site.workplace.finish(ended)
-    go.set()
+    with site.to_store.halted("PUT", "07_model_output/predictions.parquet") as wait:
+        ended = site.workplace.start(*SCORE)
+        wait()
+        ended.send_signal(signal.SIGTERM)
+        outcome = site.workplace.finish(ended)
     assert (1, True) == (outcome.returncode, "Aborted!" in outcome.stderr)
     assert "Traceback" not in outcome.stderr
     assert "Nobody holds the store." == site.holder
