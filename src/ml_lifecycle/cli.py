@@ -23,6 +23,7 @@ from ml_lifecycle.errors import ConfigurationError, DataContractError, Lifecycle
 from ml_lifecycle.explanations import explain_contract, explain_parameters
 from ml_lifecycle.hold import HoldFile
 from ml_lifecycle.hooks.servers import refuse_missing_variables
+from ml_lifecycle.hooks.tracking import close_interrupted
 from ml_lifecycle.shared_store import give_back, hold_file
 
 
@@ -72,10 +73,14 @@ def _explained(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _interruptible(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Let a polite end, as a scheduler asks for, be one like Ctrl-C: the store is given back."""
+    """Let a polite end, as a scheduler asks for, be one like Ctrl-C: the store is given back, the MLflow run closed."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return _explained(command, *args, **kwargs)
+    try:
+        return _explained(command, *args, **kwargs)
+    except KeyboardInterrupt:
+        close_interrupted()
+        raise
 
 
 @click.group(name="ml-lifecycle")

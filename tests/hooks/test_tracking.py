@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from ml_lifecycle.hooks import TrackingHook
 from ml_lifecycle.hooks.origin import RAW_INPUTS, RUN_RECORD
+from ml_lifecycle.hooks.tracking import close_interrupted
 from ml_lifecycle.provenance.record import Environment, GitState, RawInput, RunRecord, raw_input_tags, run_tags
 from mlflow_store import own_mlflow
 
@@ -85,3 +86,10 @@ def test_other_errors_leave_the_run_to_kedro_mlflow(client: MlflowClient) -> Non
     hook._was_open = False
     hook.on_pipeline_error(error=ZeroDivisionError("a bug"))
     assert mlflow.active_run() is not None
+
+
+def test_an_interrupted_run_is_closed_as_killed(client: MlflowClient) -> None:
+    """A run that somebody ended is not called finished."""
+    run_id = mlflow.active_run().info.run_id
+    close_interrupted()
+    assert (None, "KILLED") == (mlflow.active_run(), client.get_run(run_id).info.status)

@@ -56,6 +56,13 @@ class TrackingHook:
                         mlflow.end_run("FAILED")
 
 
+def close_interrupted() -> None:
+    """Close the run of a command that was interrupted, of which Kedro tells no hook; MLflow would call it finished."""
+    with _impatient(), contextlib.suppress(Exception):  # its server may be gone
+        while mlflow.active_run() is not None:
+            mlflow.end_run("KILLED")
+
+
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
     names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")

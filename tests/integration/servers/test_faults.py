@@ -347,7 +347,7 @@ def test_a_run_that_was_killed_holds_nothing_up(site: Site) -> None:
 
 
 def test_a_run_that_is_ended_gives_the_store_back(site: Site) -> None:
-    """A run that a scheduler ends with SIGTERM, in the middle of a write, leaves no hold behind."""
+    """A run that a scheduler ends with SIGTERM, in the middle of a write, leaves no hold and no unfinished run."""
     with site.to_store.halted("PUT", "07_model_output/predictions.parquet") as wait:
         ended = site.workplace.start(*SCORE)
         wait()
@@ -356,6 +356,8 @@ def test_a_run_that_is_ended_gives_the_store_back(site: Site) -> None:
     assert (1, True) == (outcome.returncode, "Aborted!" in outcome.stderr)
     assert "Traceback" not in outcome.stderr
     assert "Nobody holds the store." == site.holder
+    newest, *_ = MlflowClient(site.stack.tracking_uri).search_runs(["1"], order_by=["attributes.start_time DESC"])
+    assert ("KILLED", "serving") == (newest.info.status, newest.data.tags["kedro.pipelines"])
 
 
 def test_a_hold_of_another_machine_is_cleared_by_hand(site: Site) -> None:
