@@ -24,7 +24,7 @@ class Proxy:
     target: tuple[str, int]
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     unavailable: int = 0  # requests still to be refused with 503
-    only: str = ""  # method of those requests; any
+    only: tuple[str, str] = ("", "")  # method and part of the path of those requests; any
     refused: int = 0  # requests refused so far
     bytes_per_chunk: int = CHUNK
     pause: float = 0.0  # seconds before each chunk: a slow line
@@ -120,7 +120,8 @@ class Proxy:
 
     def _is_refused(self, request: "re.Match[bytes]") -> bool:
         with self._lock:
-            if self.unavailable <= 0 or not request["method"].startswith(self.only.encode()):
+            method, part = (each.encode() for each in self.only)
+            if self.unavailable <= 0 or not request["method"].startswith(method) or part not in request["path"]:
                 return False
             self.unavailable -= 1
             self.refused += 1

@@ -153,13 +153,13 @@ def test_object_store_killed_while_a_dataset_is_written(site: Site, object_serve
     assert 1 == len({site.digest(version) for version in site.versions})
 
 
-@pytest.mark.parametrize("method", ["", "PUT"], ids=["at the start", "on writing"])
-def test_object_store_unavailable_for_a_while(site: Site, method: str) -> None:
+@pytest.mark.parametrize("only", [("", ""), ("PUT", "predictions.parquet")], ids=["at the start", "on writing"])
+def test_object_store_unavailable_for_a_while(site: Site, only: tuple[str, str]) -> None:
     """A few answers of 503 are asked again, and the run succeeds."""
     before = site.to_store.refused
-    site.to_store.unavailable, site.to_store.only = 4, method
+    site.to_store.unavailable, site.to_store.only = 4, only
     site.workplace.run(*SCORE)
-    site.to_store.only = ""
+    site.to_store.only = ("", "")
     assert before + 4 == site.to_store.refused
 
 
