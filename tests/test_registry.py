@@ -170,6 +170,12 @@ class TestPromoteFirst:
         assert decided == [client.get_model_version(NAME, versions[0]).tags["promotion"]] * 2
         assert decided[0].startswith("promoted to staging and production")
 
+    def test_leaves_a_version_alone_that_somebody_promoted(self, client: MlflowClient, versions: list[str]) -> None:
+        """A version that a person gave the alias, before the run could decide, is not said to stand in its own way."""
+        client.set_registered_model_alias(NAME, "production", versions[0])
+        assert "undecided" == registry.promote_first(NAME, versions[0], evaluation())
+        assert ({}, {"production": "1"}) == (client.get_model_version(NAME, versions[0]).tags, aliases())
+
     def test_refuses_what_beats_nothing(self, versions: list[str]) -> None:
         """A version that does not beat its baselines gets no alias, and the reason names the metric."""
         decision = registry.promote_first(NAME, versions[0], evaluation(log_loss=DOUBTFUL))

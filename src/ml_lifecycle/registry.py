@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 STAGING, PRODUCTION = "staging", "production"
 DECISION = "promotion"
+UNDECIDED = "undecided"
 PROVENANCE_FILE = "provenance.json"
 #: All that predicting needs; the versions come from the lock.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas")
@@ -136,7 +137,9 @@ def promote_first(name: str, version: str, evaluation: dict[str, Any]) -> str:
     client = mlflow.MlflowClient()
     incumbent = _at_alias(name, PRODUCTION)
     if incumbent is not None and str(incumbent.version) == version:
-        return str(incumbent.tags[DECISION])  # the run goes on after a fault: it was decided before
+        return incumbent.tags.get(
+            DECISION, UNDECIDED
+        )  # the run goes on after a fault: it was decided before, or by hand
     lost = unbeaten(evaluation)
     if incumbent is not None:
         decision = f"not promoted: version {incumbent.version} is in production; compare them, then promote by hand"
@@ -196,4 +199,4 @@ class Registration:
 def registered_by(name: str, run_id: str) -> list[Registration]:
     """List the versions of a model that a run registered."""
     found = mlflow.MlflowClient().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return [Registration(str(v.version), v.tags["model_sha256"], v.tags.get(DECISION, "undecided")) for v in found]
+    return [Registration(str(v.version), v.tags["model_sha256"], v.tags.get(DECISION, UNDECIDED)) for v in found]

@@ -312,20 +312,6 @@ class TestLedger:
             start(hooks(), catalog)
         assert store.read() is None
 
-    @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "http://localhost:9000 ", "ada:s3cret@localhost:9000"])
-    def test_store_has_to_have_an_address(
-        self,
-        hooks: Callable[..., PluginManager],
-        catalog: DataCatalog,
-        monkeypatch: pytest.MonkeyPatch,
-        endpoint: str,
-    ) -> None:
-        """An address of the store that is none is refused, without a password it may hold."""
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        with pytest.raises(ConfigurationError, match="AWS_ENDPOINT_URL is no address of an object store") as caught:
-            start(hooks(), catalog)
-        assert "s3cret" not in caught.value.message
-
 
 class TestWayOn:
     """The note on an error after a fault."""
