@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-full test-fallback test-browser lint format lock env viz ui notebook bench bench-storage minio stack-init clean help
+.PHONY: run test test-full test-fallback test-browser lint format lock env viz ui notebook bench bench-storage bench-provenance minio stack-init keys clean help
 # The variables of .env, if there is one, for a command.
 WITH_ENV = set -a && { [ ! -f .env ] || source ./.env; } && set +a &&
 
@@ -59,11 +59,17 @@ bench: env  ## Kedro against a plain script, and the cost of a no-op
 bench-storage: env  ## The lifecycle on MinIO and the tracking server against files, and where the difference goes
 	python -m benchmarks.storage
 
+bench-provenance: env  ## What provenance, signing and the gate add to a run
+	python -m benchmarks.provenance
+
 minio:  ## Build the pinned MinIO server into GOBIN; needs Go
 	go install github.com/minio/minio@$$(cat deploy/minio/version)
 
 stack-init: env  ## Buckets and identities on the MinIO server that .env names
 	$(WITH_ENV) python deploy/minio/init.py
+
+keys: env  ## A pair of keys to sign models with, for development, in .keys
+	python -m ml_lifecycle.signing .keys
 
 clean:  ## Remove everything a run made; raw data and .venv stay
 	rm -rf build mlruns mlflow.db $(addsuffix /*,$(filter-out data/01_raw,$(wildcard data/0*)))
