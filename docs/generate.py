@@ -37,6 +37,7 @@ GROUPS: dict[str, type[parameters.Parameters]] = {
     "baseline": parameters.HistGradientBoostingOptions,
     "evaluation": parameters.EvaluationOptions,
     "export": parameters.ExportOptions,
+    "gate": parameters.GateOptions,
 }
 
 #: Meaning and unit of each parameter; a missing or a superfluous entry is an error.
@@ -90,6 +91,21 @@ MEANINGS = {
     "evaluation.importance_repeats": "Shuffles of each column",
     "export.tolerance": "Largest difference in probability allowed between scikit-learn and ONNX",
     "export.probe_rows": "Rows whose answers are the model's fingerprint, at most",
+    "gate.clean_tree": "Aliases that a version gets only if it was made from a commit without changes",
+    "gate.floors": "The least a metric may be on the judge slice",
+    "gate.ceilings": "The most a metric may be on the judge slice; of the calibration gap its absolute value",
+    "gate.baseline_metrics": "Metrics in which the interval of the gain over every baseline lies above zero",
+    "gate.metric": "Metric of the comparison with the version in place, on all rows and on parts",
+    "gate.comparison": "The low end of the interval of the gain over the version in place must lie above "
+    "`minimum_gain` (superiority), or above its negative: no worse than by that much (non-inferiority)",
+    "gate.minimum_gain": "The margin of the comparison, in units of the metric; above 0 for non-inferiority",
+    "gate.confidence": "Probability that the interval of the gain is made for; half of the rest is the share of "
+    "wrong promotions",
+    "gate.bootstrap_samples": "Draws behind the interval of the gain",
+    "gate.slices": "Columns whose parts are compared one by one; `month` comes from the time of the rows",
+    "gate.slice_min_rows": "Rows of a part that is compared, at least",
+    "gate.slice_max_loss": "By how much a part may be worse than with the version in place, in units of the metric",
+    "gate.max_latency_ms": "Median time of a single prediction, in milliseconds, at most",
 }
 
 ENVIRONMENTS = {
@@ -136,6 +152,9 @@ def _allowed(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     bounds = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+    if choices := schema.get("items", schema.get("propertyNames", {})).get("enum"):
+        kind = "list of" if schema["type"] == "array" else "numbers for"
+        return f"{kind} {', '.join(f'`{value}`' for value in choices)}"
     limits = " and ".join(f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema)
     names = {"integer": "whole number", "array": "list of names", "object": "names with texts", "string": "text"}
     kind = "date" if schema.get("format") == "date" else names.get(schema["type"], schema["type"])

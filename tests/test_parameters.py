@@ -1,18 +1,20 @@
 """Typed parameters: what is refused, and that the defaults are accepted."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from ml_lifecycle import parameters
+from ml_lifecycle.metrics import METRICS
 from ml_lifecycle.parameters import (
     EvaluationOptions,
     ExportOptions,
     FeatureOptions,
     FlightOptions,
+    GateOptions,
     HistGradientBoostingOptions,
     ModelOptions,
     RandomForestOptions,
@@ -31,6 +33,7 @@ GROUPS = {
     "baseline": HistGradientBoostingOptions,
     "evaluation": EvaluationOptions,
     "export": ExportOptions,
+    "gate": GateOptions,
 }
 TABLE = {"target": "left", "task": "binary", "max_categories": 100}
 
@@ -138,6 +141,18 @@ def test_the_chosen_options_are_those_of_the_estimator(estimator: str, kind: typ
         ("evaluation", "confidence", 1),
         ("evaluation", "calibration_bins", 1),
         ("export", "tolerance", 0),
+        ("gate", "clean_tree", ["prodution"]),
+        ("gate", "floors", {"roc_auc": float("nan")}),
+        ("gate", "ceilings", {"brier": "low"}),
+        ("gate", "baseline_metrics", []),
+        ("gate", "metric", "calibration_gap"),
+        ("gate", "comparison", "equivalence"),
+        ("gate", "minimum_gain", -0.01),
+        ("gate", "confidence", 1),
+        ("gate", "bootstrap_samples", 49),
+        ("gate", "slice_min_rows", 0),
+        ("gate", "slice_max_loss", float("nan")),
+        ("gate", "max_latency_ms", 0),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(group: str, key: str, value: Any) -> None:
@@ -168,6 +183,42 @@ def test_slices_must_follow_each_other(change: dict[str, Any], message: str) -> 
     """Dates and shares that leave no slice in its place are refused."""
     with pytest.raises(ValidationError, match=message):
         SplitOptions.model_validate(configured("base")["split"] | change)
+
+
+@pytest.mark.parametrize(
+    ("side", "metric", "allowed"),
+    [
+        ("floors", "auc", "'roc_auc' or 'average_precision'"),
+        ("floors", "log_loss", "'roc_auc' or 'average_precision'"),
+        ("ceilings", "roc_auc", "'log_loss', 'brier' or 'calibration_gap'"),
+    ],
+)
+def test_a_bound_on_the_wrong_side_is_refused_with_the_list(side: str, metric: str, allowed: str) -> None:
+    """A metric that is unknown, or that runs the other way, is refused; the message lists those that are bounded."""
+    with pytest.raises(ValidationError, match=rf"{side}\.{metric}[^$]*{allowed}"):
+        GateOptions.model_validate(configured("base")["gate"] | {side: {metric: 0.5}})
+
+
+def test_every_metric_has_a_bound_of_one_kind() -> None:
+    """Floors and ceilings together take all metrics there are, and no other."""
+    kinds = [get_args(get_args(GateOptions.model_fields[side].annotation)[0]) for side in ("floors", "ceilings")]
+    assert METRICS == (*kinds[0], *kinds[1])
+
+
+def test_non_inferiority_needs_a_margin() -> None:
+    """Without a margin it would ask the same as superiority."""
+    values = configured("base")["gate"] | {"comparison": "non_inferiority", "minimum_gain": 0.0}
+    with pytest.raises(ValidationError, match=r"non_inferiority needs a minimum_gain above 0"):
+        GateOptions.model_validate(values)
+
+
+@pytest.mark.parametrize(("comparison", "needed"), [("superiority", 0.01), ("non_inferiority", -0.01)])
+def test_the_margin_is_gained_or_not_lost(comparison: str, needed: float) -> None:
+    """The same margin is what must be gained at least, or what must not be lost."""
+    options = GateOptions.model_validate(
+        configured("base")["gate"] | {"comparison": comparison, "minimum_gain": 0.01, "confidence": 0.9}
+    )
+    assert (needed, 0.05) == (options.needed_gain, pytest.approx(options.error_share))
 
 
 def test_parameters_print_as_json() -> None:

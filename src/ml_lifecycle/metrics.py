@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -104,6 +105,13 @@ def interval(figure: Mapping[str, float | None], digits: int = 3) -> str:
     if figure["low"] is None or figure["high"] is None:
         return f"{figure['value']:.{digits}f}"
     return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+
+
+def day_blocks(times: pd.Series) -> Int:
+    """Number the day of each of n times from 0, or the row itself where any time is missing."""
+    if times.isna().any():
+        return np.arange(len(times))
+    return times.dt.normalize().rank(method="dense").astype("int64").to_numpy() - 1
 
 
 @dataclass(frozen=True)

@@ -180,3 +180,63 @@ class ExportOptions(Parameters):
 
     tolerance: Annotated[float, Field(gt=0)]
     probe_rows: Positive
+
+
+Compared = Literal["roc_auc", "average_precision", "log_loss", "brier"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class GateOptions(Parameters):
+    """What a version must fulfil before it gets an alias.
+
+    ``floors`` are the least a metric may be, ``ceilings`` the most; of the calibration gap its
+    absolute value counts.
+    """
+
+    clean_tree: list[Literal["staging", "production"]]
+    floors: dict[Literal["roc_auc", "average_precision"], Finite]
+    ceilings: dict[Literal["log_loss", "brier", "calibration_gap"], Finite]
+    baseline_metrics: Annotated[list[Compared], Field(min_length=1)]
+    metric: Compared
+    comparison: Literal["superiority", "non_inferiority"]
+    minimum_gain: Margin
+    confidence: Share
+    bootstrap_samples: Annotated[int, Field(ge=50)]
+    slices: list[str]
+    slice_min_rows: Positive
+    slice_max_loss: Margin
+    max_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+    @property
+    def needed_gain(self) -> float:
+        """What the low end of the interval must exceed, in units of the metric."""
+        return self.minimum_gain if self.comparison == "superiority" else -self.minimum_gain
+
+    @property
+    def error_share(self) -> float:
+        """How often a version whose true gain is no more than the needed one passes the comparison."""
+        return (1 - self.confidence) / 2
+
+    @model_validator(mode="after")
+    def _have_a_margin(self) -> Self:
+        if self.comparison == "non_inferiority" and self.minimum_gain == 0:
+            raise ValueError(
+                "non_inferiority needs a minimum_gain above 0: by how much a version may be worse. "
+                "With 0 it asks the same as superiority."
+            )
+        return self
+
+
+#: What the first version of a model gets if the gate lets it, and whether a dirty tree is forgiven it.
+FirstPolicy = Literal["any_tree", "clean_tree", "never"]
+
+
+class RegistryOptions(Parameters):
+    """``registry`` of globals.yml: the model, its aliases and their history."""
+
+    model: str
+    alias: str
+    promote_first: FirstPolicy
+    history: str
+    development_keys: bool
