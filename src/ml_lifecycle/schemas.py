@@ -313,8 +313,12 @@ class EvaluationScores(pa.DataFrameModel):
 
 
 class Predictions(pa.DataFrameModel):
-    """One answer per request, with all that is needed to find the model that gave it."""
+    """One answer per request, and all that is needed to find its model; ``prediction_log`` keeps those of every run.
 
+    ``request_id`` names an answer among those of all runs.
+    """
+
+    request_id: str = pa.Field(unique=True, str_matches=r"^[0-9]{8}-[0-9a-f]{32}$")
     request_key: str = pa.Field(unique=True)
     probability: np.float32 = pa.Field(in_range={"min_value": 0, "max_value": 1})
     decision: str = pa.Field()
