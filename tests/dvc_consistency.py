@@ -22,10 +22,13 @@ WITHOUT_STAGE = {
 #: Datasets with a file that no stage owns, and why.
 NOT_OWNED_BY_DVC = {
     "predictions": "they carry the time of scoring and the version, which the registry decides",
+    "prediction_log": "it keeps the predictions of every run, where DVC would remove those of earlier ones",
+    "data_record": "it names commit and time of the run that made the data",
     "training_record": "it names commit and time of the run that made the model",
 }
 #: Datasets without a file whose reader depends on another dataset instead, and why.
 STAND_INS = {
+    "data_record": ("model_input", "it says who made that table, not what is in it"),
     "registered_model": ("onnx_model", "MLflow owns the version; a new model file means a new version"),
 }
 #: Folders that belong to a module.

@@ -60,6 +60,7 @@ class OriginHook:
             run_params["env"] or "base",
             sorted(run_params["pipeline_names"] or ["__default__"]),  # Kedro hands them on as a set's hash orders them
             self._context.config_loader["parameters"],
+            run_params["runtime_params"],
         )
         paths = _raw_paths(catalog, pipeline)
         verified = raw_inputs.verify(project, paths) if paths else {}

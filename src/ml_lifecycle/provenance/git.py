@@ -1,7 +1,13 @@
 """The state of the code: commit, and whether and how the files differ from it."""
 
 import hashlib
+import io
+import os
+import re
+import shutil
 import subprocess
+import tarfile
+import tempfile
 from pathlib import Path
 
 from ml_lifecycle.errors import ProvenanceError
@@ -16,10 +22,16 @@ DIFF = (
 )  # fmt: skip
 
 
-def _git(project: Path, *arguments: str) -> bytes:
+#: Bytes of changes that are kept with a model, at most.
+LARGEST_PATCH = 1_000_000
+_SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|SIGNING_KEY$")
+_SHORTEST_SECRET = 8
+
+
+def _git(project: Path, *arguments: str, **variables: str) -> bytes:
     command = ["git", "-C", str(project), *arguments]
     try:
-        return subprocess.run(command, check=True, capture_output=True).stdout
+        return subprocess.run(command, check=True, capture_output=True, env={**os.environ, **variables}).stdout
     except FileNotFoundError:
         raise ProvenanceError("git is not installed, so the code of this run cannot be named. Install git.") from None
     except subprocess.CalledProcessError as error:
@@ -28,6 +40,40 @@ def _git(project: Path, *arguments: str) -> bytes:
             f"The commit of {project} cannot be determined ({' '.join(said)}). "
             "Run inside a Git clone that has at least one commit."
         ) from None
+
+
+def _untracked(project: Path) -> list[Path]:
+    listed = _git(project, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
+    return [project / name.decode() for name in sorted(filter(None, listed))]
+
+
+def _holds_secret(patch: bytes) -> bool:
+    """Whether changes hold a private key, or a secret that the environment holds as well."""
+    secrets = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+    known = [value.encode() for value in secrets if len(value) >= _SHORTEST_SECRET]
+    return b"PRIVATE KEY-----" in patch or any(value in patch for value in known)
+
+
+def _patch(project: Path, untracked: list[Path]) -> bytes | None:
+    """All changes as `git apply` takes them, new files included; None if they are large or hold a secret.
+
+    New files are added to an index and objects of their own, so that the repository stays as it is.
+    """
+    if sum(path.stat().st_size for path in untracked) > LARGEST_PATCH:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        index, objects = Path(folder) / "index", Path(folder) / "objects"
+        objects.mkdir()
+        own = _git(project, "rev-parse", "--path-format=absolute", "--git-path", "objects").decode().strip()
+        variables = {
+            "GIT_INDEX_FILE": str(index),
+            "GIT_OBJECT_DIRECTORY": str(objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": own,
+        }
+        _git(project, "read-tree", "HEAD", **variables)
+        _git(project, "-c", "core.safecrlf=false", "add", "--all", **variables)
+        patch = _git(project, *DIFF, "--cached", "HEAD", **variables)
+    return None if len(patch) > LARGEST_PATCH or _holds_secret(patch) else patch
 
 
 def describe(project: Path) -> GitState:
@@ -41,8 +87,66 @@ def describe(project: Path) -> GitState:
     """
     commit = _git(project, "rev-parse", "HEAD").decode().strip()
     digest = hashlib.sha256(_git(project, *DIFF, "HEAD"))
-    untracked = _git(project, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
-    for name in sorted(filter(None, untracked)):
-        digest.update(name + b"\0" + hashlib.sha256((project / name.decode()).read_bytes()).digest())
-    nothing = hashlib.sha256().hexdigest()
-    return GitState(commit=commit, dirty=digest.hexdigest() != nothing, diff_sha256=digest.hexdigest())
+    untracked = _untracked(project)
+    for path in untracked:
+        name = str(path.relative_to(project)).encode()
+        digest.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    dirty = digest.hexdigest() != hashlib.sha256().hexdigest()
+    patch = _patch(project, untracked) if dirty else None
+    return GitState(commit=commit, dirty=dirty, diff_sha256=digest.hexdigest(), patch=patch)
+
+
+def file_at(project: Path, commit: str, path: str) -> bytes | None:
+    """Read a file of a commit; None if the commit does not hold it."""
+    try:
+        return _git(project, "show", f"{commit}:{path}")
+    except ProvenanceError:
+        return None
+
+
+def holds(project: Path, commit: str) -> bool:
+    """Whether the repository holds a commit."""
+    try:
+        _git(project, "cat-file", "-e", f"{commit}^{{commit}}")
+    except ProvenanceError:
+        return False
+    return True
+
+
+def materialise(project: Path, commit: str, folder: Path, patch: bytes | None) -> None:
+    """Write the files of a commit into an empty folder, with changes on top.
+
+    Raises:
+        ProvenanceError: there is no such commit, or the changes do not fit it.
+    """
+    with tarfile.open(fileobj=io.BytesIO(_git(project, "archive", "--format=tar", commit))) as archive:
+        archive.extractall(folder, filter="data")
+    if patch:
+        apply(folder, patch)
+
+
+def apply(folder: Path, patch: bytes) -> None:
+    """Apply changes to the files in a folder.
+
+    Raises:
+        ProvenanceError: they do not fit.
+    """
+    outside = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}  # a folder that is in no repository is fine as well
+    command = ["git", "apply", "--whitespace=nowarn", "-"]
+    done = subprocess.run(
+        command, cwd=folder, input=patch, check=False, capture_output=True, env={**os.environ, **outside}
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[:1]
+        raise ProvenanceError(f"The changes that were kept do not fit their commit ({' '.join(said)}).")
+
+
+def add_worktree(project: Path, commit: str, folder: Path) -> None:
+    """Check a commit out into a folder, beside the working tree; nothing of the caller's is touched."""
+    _git(project, "worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+
+
+def remove_worktree(project: Path, folder: Path) -> None:
+    """Remove a folder made by `add_worktree`, also if it is half gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _git(project, "worktree", "prune")

@@ -21,7 +21,12 @@ logger = logging.getLogger(__name__)
 SHIPPED_REMOTE = "s3://dvc"
 
 
-def _open(project: Path) -> "Repo":
+def open_repo(project: Path) -> "Repo":
+    """Open the DVC project in a folder.
+
+    Raises:
+        RawInputError: there is none.
+    """
     from dvc.exceptions import NotDvcRepoError  # imported here: only runs that read raw inputs pay for it
     from dvc.repo import Repo
 
@@ -64,7 +69,7 @@ def _dvc(project: Path, *arguments: str) -> str | None:
     return complaints[0].removeprefix("ERROR: ") if complaints else f"exit code {result.returncode}"
 
 
-def _has_remote(repo: "Repo") -> bool:
+def has_remote(repo: "Repo") -> bool:
     """Whether there is a remote to ask: the one that comes with the project needs an address."""
     default = repo.config["core"].get("remote")
     remotes = repo.config["remote"]
@@ -83,7 +88,7 @@ def _restore(repo: "Repo", out: "Output") -> tuple[str | None, str]:
     project, path, stage = Path(repo.root_dir), str(out.fs_path), out.stage
     if _dvc(project, "checkout", path) is None:
         return "from the DVC cache", ""
-    complaint = _dvc(project, "pull", path) if _has_remote(repo) else "no remote is set up"
+    complaint = _dvc(project, "pull", path) if has_remote(repo) else "no remote is set up"
     if complaint is None:
         return "from the DVC remote", ""
     if stage.cmd and _dvc(project, "repro", "--single-item", stage.addressing) is None:
@@ -128,5 +133,5 @@ def verify(project: Path, paths: Mapping[str, Path]) -> dict[str, RawInput]:
     Raises:
         RawInputError: a file is not locked, cannot be restored, or differs from its record.
     """
-    with _open(project) as repo:
+    with open_repo(project) as repo:
         return {name: _verify(repo, name, project / path) for name, path in sorted(paths.items())}

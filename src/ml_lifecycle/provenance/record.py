@@ -1,12 +1,19 @@
-"""The record of a model's origin, complete or not at all."""
+"""The record of a model's origin: what is known about its runs, its data and what came out."""
 
 import hashlib
 import json
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+import pyarrow as pa
+from pydantic import Base64Bytes, BaseModel, ConfigDict
+
+#: Files beside the model that the record names, all under its signature.
+EVALUATION, DATA_REPORT, PROBE_SET = "evaluation.json", "data_report.json", "probe_set.parquet"
+#: What the run that trained, and the one that made the data, had changed beyond their commits.
+CHANGES, DATA_CHANGES = "changes.patch", "data_changes.patch"
 
 
 class _Record(BaseModel):
@@ -14,11 +21,15 @@ class _Record(BaseModel):
 
 
 class GitState(_Record):
-    """A commit and the difference of the working tree to it."""
+    """A commit and the difference of the working tree to it.
+
+    ``patch`` holds the difference in full, unless there is none, it is large or it holds a secret.
+    """
 
     commit: str
     dirty: bool
     diff_sha256: str
+    patch: Base64Bytes | None = None
 
 
 class RawInput(_Record):
@@ -30,15 +41,23 @@ class RawInput(_Record):
 
 
 class Environment(_Record):
-    """Where a run happened; ``lock_sha256`` is of requirements/run.txt."""
+    """Where a run happened.
+
+    ``lock_sha256`` is of requirements/run.txt; ``deviations`` maps packages to the version that is installed instead of
+    the lock's.
+    """
 
     python: str
     platform: str
     lock_sha256: str
+    deviations: dict[str, str] = {}
 
 
 class RunRecord(_Record):
-    """What is known about a run when it starts."""
+    """What is known about a run when it starts.
+
+    ``parameters`` are the effective ones, ``runtime_parameters`` those of them that the command line gave.
+    """
 
     started_at: str
     kedro_environment: str
@@ -47,29 +66,73 @@ class RunRecord(_Record):
     environment: Environment
     parameters: dict[str, Any]
     parameters_sha256: str
+    runtime_parameters: dict[str, Any] = {}
+
+
+class DataRecord(_Record):
+    """The run that made the table to learn from, kept beside the table."""
+
+    model_input_sha256: str
+    run: RunRecord
 
 
 class TrainingRecord(_Record):
-    """The run that made a model, kept beside the model until it is registered."""
+    """The run that made a model and the one that made its data, kept beside the model until it is registered."""
 
     model_sha256: str
     run: RunRecord
+    data: DataRecord
 
 
 class Provenance(_Record):
-    """Everything a model was made of, and the digests of what came out."""
+    """Everything a model was made of, and the digests of what came out.
 
-    schema_version: Literal[1] = 1
+    ``run`` trained the model, ``data`` made its table; ``judge_sha256`` is of the keys, times and labels it was judged
+    on, ``files`` maps the files beside the model to their SHA-256. A record of the first schema lacks these three.
+    """
+
     run: RunRecord
+    data: DataRecord | None = None
     raw_inputs: dict[str, RawInput]
     model_sha256: str
     probe_sha256: str
+    judge_sha256: str | None = None
+    files: dict[str, str] = {}
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """The runs that made the data and the model."""
+        return (self.run,) if self.data is None else (self.data.run, self.run)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether one of the runs had changes that its commit does not hold."""
+        return any(run.git.dirty for run in self.runs)
+
+    def gaps(self) -> list[str]:
+        """Name what the record does not tell, or tells of an environment that no lock describes."""
+        return list(self._gaps())
+
+    def _gaps(self) -> Iterator[str]:
+        if self.data is None:
+            yield "the run that made the data"
+        if self.judge_sha256 is None:
+            yield "the rows it was judged on"
+        for name in (EVALUATION, DATA_REPORT, PROBE_SET):
+            if name not in self.files:
+                yield f"the digest of {name}"
+        if not self.raw_inputs:
+            yield "the raw inputs"
+        deviations = {name: version for run in self.runs for name, version in run.environment.deviations.items()}
+        for package, version in deviations.items():
+            yield f"where {package} {version} comes from, which is not in the lock"
 
     def tags(self) -> dict[str, str]:
         """The record as flat tags, to search for."""
         return {
             **run_tags(self.run),
             **raw_input_tags(self.raw_inputs),
+            "git.dirty": str(self.is_dirty).lower(),
             "model_sha256": self.model_sha256,
             "probe_sha256": self.probe_sha256,
         }
@@ -103,3 +166,17 @@ def digest_of_parameters(parameters: dict[str, Any]) -> str:
 def digest_of_probe(probe: pd.DataFrame) -> str:
     """SHA-256 of the probe's probabilities as little-endian float32."""
     return hashlib.sha256(probe["probability"].to_numpy(np.dtype("<f4")).tobytes()).hexdigest()
+
+
+def digest_of_table(table: pd.DataFrame) -> str:
+    """SHA-256 of names, types and values of a table's columns, as an Arrow stream; its index does not count."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, arrow.schema) as stream:
+        stream.write_table(arrow)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def digest_of_labels(rows: pd.DataFrame) -> str:
+    """SHA-256 of keys, times and labels of rows, in the order of the keys."""
+    return digest_of_table(rows[["row_key", "row_time", "row_target"]].sort_values("row_key"))

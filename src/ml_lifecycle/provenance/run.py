@@ -2,7 +2,9 @@
 
 import hashlib
 import platform
+import re
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +15,60 @@ from ml_lifecycle.provenance.record import Environment, RunRecord, digest_of_par
 LOCK = Path("requirements/run.txt")
 
 
-def _digest_of_lock(project: Path) -> str:
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+
+
+def _read_lock(project: Path) -> bytes:
     try:
-        return hashlib.sha256((project / LOCK).read_bytes()).hexdigest()
+        return (project / LOCK).read_bytes()
     except FileNotFoundError:
         raise ProvenanceError(
             f"The lock {LOCK} is missing, so the environment cannot be named. Run `make lock`."
         ) from None
 
 
-def collect(project: Path, environment: str, pipelines: list[str], parameters: dict[str, Any]) -> RunRecord:
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def deviations(lock: str) -> dict[str, str]:
+    """Map packages to their installed version where a lock names others; what is not installed is not counted."""
+    locked: dict[str, set[str]] = {}
+    for name, version in _PIN.findall(lock):
+        locked.setdefault(_plain(name), set()).add(version)
+    installed = {_plain(found.metadata["Name"]): found.version for found in metadata.distributions()}
+    return {
+        name: installed[name]
+        for name, versions in sorted(locked.items())
+        if name in installed and installed[name] not in versions
+    }
+
+
+def collect(
+    project: Path,
+    environment: str,
+    pipelines: list[str],
+    parameters: dict[str, Any],
+    runtime_parameters: dict[str, Any] | None = None,
+) -> RunRecord:
     """Collect what a run that starts now is made of.
 
     Raises:
         ProvenanceError: something cannot be determined.
     """
+    lock = _read_lock(project)
     return RunRecord(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         kedro_environment=environment,
         pipelines=pipelines,
         git=git.describe(project),
         environment=Environment(
-            python=platform.python_version(), platform=platform.platform(), lock_sha256=_digest_of_lock(project)
+            python=platform.python_version(),
+            platform=platform.platform(),
+            lock_sha256=hashlib.sha256(lock).hexdigest(),
+            deviations=deviations(lock.decode()),
         ),
         parameters=parameters,
         parameters_sha256=digest_of_parameters(parameters),
+        runtime_parameters=runtime_parameters or {},
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from ml_lifecycle import features
 from ml_lifecycle.errors import ConfigurationError, DataContractError
 from ml_lifecycle.parameters import SplitOptions
+from ml_lifecycle.provenance.record import DataRecord, RunRecord, digest_of_table
 from ml_lifecycle.roles import TableRoles
 
 SPLITS = ("train", "choose", "judge")
@@ -125,3 +126,8 @@ def account_for_rows(
         )
     slices = {name: _describe_slice(model_input[model_input["row_split"] == name]) for name in SPLITS}
     return {"raw_inputs": raw_inputs, "rows": rows, "slices": slices}
+
+
+def record_data(model_input: pd.DataFrame, run_record: RunRecord) -> dict[str, Any]:
+    """Note which run made the table to learn from, so that a model of another run can tell its data's true origin."""
+    return DataRecord(model_input_sha256=digest_of_table(model_input), run=run_record).model_dump(mode="json")

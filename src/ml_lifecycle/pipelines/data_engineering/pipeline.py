@@ -15,6 +15,7 @@ def _from_requests_to_model_input(*, all_requests: str) -> list[Node]:
             "model_input",
             name="assemble_model_input",
         ),
+        Node(nodes.record_data, ["model_input", "run_record"], "data_record", name="record_data"),
     ]
 
 

@@ -2,26 +2,18 @@
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ml_lifecycle import metrics
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import EvaluationOptions
+from ml_lifecycle.provenance.record import digest_of_labels
 
 SLICE_COLUMNS = ["column", "part", "rows", "positives", "metric", "value", "low", "high"]
 
 
-def _blocks(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Number the day of each row, or the row itself where there is no time."""
-    if rows["row_time"].isna().any():
-        return np.arange(len(rows))
-    return rows["row_time"].dt.normalize().rank(method="dense").astype("int64").to_numpy() - 1
-
-
 def _bootstrap(rows: pd.DataFrame, options: EvaluationOptions, seed: int) -> metrics.Bootstrap:
-    return metrics.Bootstrap(_blocks(rows), options.bootstrap_samples, options.confidence, seed)
+    return metrics.Bootstrap(metrics.day_blocks(rows["row_time"]), options.bootstrap_samples, options.confidence, seed)
 
 
 def evaluate(
@@ -64,6 +56,7 @@ def evaluate(
         "model_sha256": onnx_model.digest,
         "rows": len(judge),
         "positives": int(judge["row_target"].sum()),
+        "judge_sha256": digest_of_labels(judge),
         "confidence": options.confidence,
         "bootstrap_samples": options.bootstrap_samples,
         "model": report["quality"].pop("model"),

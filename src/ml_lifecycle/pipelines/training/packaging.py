@@ -7,12 +7,34 @@ import pandas as pd
 from ml_lifecycle.errors import ProvenanceError
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OnnxModel
-from ml_lifecycle.provenance.record import Provenance, RunRecord, TrainingRecord, digest_of_probe
+from ml_lifecycle.provenance.record import (
+    DataRecord,
+    Provenance,
+    RunRecord,
+    TrainingRecord,
+    digest_of_probe,
+    digest_of_table,
+)
 
 
-def record_training(onnx_model: OnnxModel, run_record: RunRecord) -> dict[str, Any]:
-    """Note which run made the model, so that another run can register it and still tell its true origin."""
-    return TrainingRecord(model_sha256=onnx_model.digest, run=run_record).model_dump(mode="json")
+def record_training(
+    onnx_model: OnnxModel, model_input: pd.DataFrame, data_record: dict[str, Any], run_record: RunRecord
+) -> dict[str, Any]:
+    """Note which runs made the model and its data, so that a later run can register it and tell its true origin.
+
+    Raises:
+        ProvenanceError: the table is not the one that the record of the data is about.
+    """
+    data = DataRecord.model_validate(data_record)
+    found = digest_of_table(model_input)
+    if found != data.model_input_sha256:
+        raise ProvenanceError(
+            f"The table of model input is not the one that data_engineering made: recorded SHA-256 "
+            f"{data.model_input_sha256}, found {found}. Nothing was registered. Make it again: "
+            "`kedro run --pipelines data_engineering`, with the --env of this run."
+        )
+    record = TrainingRecord(model_sha256=onnx_model.digest, run=run_record, data=data)
+    return record.model_dump(mode="json")
 
 
 def package_model(
@@ -45,8 +67,10 @@ def package_model(
         )
     provenance = Provenance(
         run=training.run,
+        data=training.data,
         raw_inputs=data_report["raw_inputs"],
         model_sha256=onnx_model.digest,
         probe_sha256=digest_of_probe(probe_set),
+        judge_sha256=evaluation["judge_sha256"],
     )
-    return Candidate(onnx_model, probe_set, evaluation, model_card, provenance)
+    return Candidate(onnx_model, probe_set, evaluation, data_report, model_card, provenance)

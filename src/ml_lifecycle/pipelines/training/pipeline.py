@@ -26,7 +26,12 @@ def create_pipeline() -> Pipeline:
             ),
             Node(nodes.convert_model, ["fitted_model", ROLES], "converted_model", name="convert_model"),
             Node(nodes.seal_model, ["converted_model", TABLE, ROLES], "onnx_model", name="seal_model"),
-            Node(packaging.record_training, ["onnx_model", "run_record"], "training_record", name="record_training"),
+            Node(
+                packaging.record_training,
+                ["onnx_model", TABLE, "data_record", "run_record"],
+                "training_record",
+                name="record_training",
+            ),
             Node(
                 nodes.check_export,
                 ["fitted_model", "onnx_model", TABLE, "params:export"],
