@@ -34,7 +34,7 @@ PLACES = {  # where MLflow keeps absolute paths
 def environment(project: Path) -> dict[str, str]:
     """Build the environment of a command: the copy's package, the same interpreter, nothing of the user's."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_", "MODEL_"))},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(project / "src"),
         "DVC_SITE_CACHE_DIR": str(project.parent / f"{project.name}-dvc"),

@@ -20,12 +20,14 @@ from typing import Any
 
 import s3fs
 
+from ml_lifecycle import signing
 from project_copy import ProjectCopy, finished
 
 PROJECT = Path(__file__).parents[1]
 START_SECONDS = 120
 STOP_SECONDS = 20
 HOST = "127.0.0.1"
+OF_SERVERS = ("AWS_", "MLFLOW_", "MINIO_", "MODEL_")
 # Below those that Linux gives to outgoing connections, from 32768 on, the twins included.
 PORTS = range(10_000, 20_000)
 TWIN = 10_000  # SeaweedFS also listens on each of its ports plus this
@@ -58,7 +60,11 @@ def _is_free(port: int) -> bool:
 def plain_environment() -> dict[str, str]:
     """The environment without anything that points at somebody's servers."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_", "MINIO_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "MLFLOW_", "MINIO_", "MODEL_"))
+        },
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
 
@@ -330,7 +336,14 @@ class Stack:
             "AWS_ACCESS_KEY_ID": pipelines.key,
             "AWS_SECRET_ACCESS_KEY": pipelines.secret,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "MODEL_SIGNING_KEY": str(self.keys / signing.PRIVATE),
+            "MODEL_VERIFYING_KEYS": str(self.keys / signing.PUBLIC),
         }
+
+    @property
+    def keys(self) -> Path:
+        """The folder with the team's keys."""
+        return self.folder / "keys"
 
     @property
     def secrets(self) -> set[str]:
@@ -374,6 +387,7 @@ def initialise(store: ObjectStore, identities: dict[str, Keys]) -> "subprocess.C
 @contextlib.contextmanager
 def stack(store: ObjectStore, folder: Path, database: str | None = None) -> Iterator[Stack]:
     """Prepare a store and start a tracking server on it."""
+    signing.make(folder / "keys")
     names = ("pipelines", "tracking", "serving")
     identities = {name: Keys(name) if store.is_minio else store.root for name in names}
     made = initialise(store, identities)

@@ -1,13 +1,10 @@
 """One run at a time where several machines share a store: a file in the store says who is at work."""
 
-import getpass
 import hashlib
 import logging
 import os
-import platform
 import tempfile
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +14,7 @@ from filelock import FileLock
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ml_lifecycle import whoami
 from ml_lifecycle.errors import HoldError
 
 logger = logging.getLogger(__name__)
@@ -28,14 +26,7 @@ SAME = 0.5
 def _machine() -> str:
     """Name, network address and, where containers share both, the space in which process numbers count."""
     space = Path("/proc/self/ns/pid")
-    return f"{platform.node()}/{uuid.getnode():x}/{space.readlink() if space.is_symlink() else ''}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number only
-        return str(os.getuid())
+    return f"{whoami.machine()}/{uuid.getnode():x}/{space.readlink() if space.is_symlink() else ''}"
 
 
 def _started(process: psutil.Process) -> float:
@@ -64,11 +55,11 @@ class Hold(BaseModel):
         """Describe this process."""
         return cls(
             token=uuid.uuid4().hex,
-            user=_user(),
+            user=whoami.user(),
             machine=_machine(),
             process=os.getpid(),
             process_started=_started(psutil.Process()),
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            since=whoami.now(),
             command=command,
         )
 
@@ -103,7 +94,7 @@ class HoldFile:
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         """Take an address that fsspec knows, and how to open it."""
         self._url = url
-        self._fs, self._path = fsspec.core.url_to_fs(url, **(options or {}))
+        self._fs, self._path = fsspec.core.url_to_fs(url, use_listings_cache=False, **(options or {}))
         is_local = isinstance(self._fs, LocalFileSystem)
         self._container = self._fs._parent(self._path) if is_local else self._path.partition("/")[0]
 
@@ -144,7 +135,7 @@ class HoldFile:
         return mine
 
     def _local_lock(self) -> Path:
-        name = hashlib.sha256(f"{_user()} {self._url}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{whoami.user()} {self._url}".encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"ml-lifecycle-{name}.lock"
 
     def _create(self, mine: Hold) -> None:

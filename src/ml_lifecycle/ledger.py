@@ -12,7 +12,7 @@ class Ledger:
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         """Take an address that fsspec knows, and how to open it."""
-        self._fs, self._path = fsspec.core.url_to_fs(url, **(options or {}))
+        self._fs, self._path = fsspec.core.url_to_fs(url, use_listings_cache=False, **(options or {}))
 
     def read(self) -> dict[str, str]:
         """Map datasets to runs; empty if nothing was written yet."""

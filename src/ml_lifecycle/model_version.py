@@ -11,11 +11,12 @@ from ml_lifecycle.provenance.record import Provenance
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished model with its evaluation, its probe set, its card and the complete record of its origin."""
+    """A finished model, with all that is told about it and the complete record of its origin."""
 
     model: OnnxModel
     probe: pd.DataFrame
     evaluation: dict[str, Any]
+    data_report: dict[str, Any]
     model_card: str
     provenance: Provenance
 

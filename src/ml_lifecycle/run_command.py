@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ml_lifecycle.nested import flat
+
 
 def write(run_params: dict[str, Any], from_nodes: list[str] | None = None) -> str:
     """Write a run as a command.
@@ -15,7 +17,7 @@ def write(run_params: dict[str, Any], from_nodes: list[str] | None = None) -> st
         run_params: what Kedro tells its hooks about the run.
         from_nodes: nodes to start from, instead of those of the run.
     """
-    parameters = _flat(run_params["runtime_params"] or {})
+    parameters = flat(run_params["runtime_params"] or {})
     options = {
         "env": run_params["env"],
         "pipelines": _listed(run_params["pipeline_names"]),
@@ -34,13 +36,6 @@ def write(run_params: dict[str, Any], from_nodes: list[str] | None = None) -> st
 
 def _listed(names: Iterable[str] | None) -> str:
     return ",".join(names or [])
-
-
-def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in parameters.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _written(value: Any) -> str:

@@ -10,11 +10,11 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
-from ml_lifecycle import registry
 from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
 from ml_lifecycle.faults import without_password
 from ml_lifecycle.hooks.origin import file_of
 from ml_lifecycle.metrics import METRICS, interval
+from ml_lifecycle.registry import versions
 
 PICTURES = ("roc_curve", "precision_recall_curve", "calibration_curve", "importance_chart", "rates_chart")
 MODEL = "registered_model"
@@ -45,11 +45,11 @@ def _registered(catalog: DataCatalog, run_id: str) -> Iterator[str]:
     dataset = catalog[MODEL]
     if not isinstance(dataset, RegisteredModelDataset):
         return
-    for registration in registry.registered_by(dataset.name, run_id):
-        yield f"Registered '{dataset.name}' version {registration.version}, SHA-256 {registration.digest}"
-        yield f"  {registration.decision}"
+    for version in versions.registered_by(dataset.name, run_id):
+        yield f"Registered '{dataset.name}' version {version.number}, SHA-256 {version.digest}"
+        yield f"  {version.decision}"
     named = ", ".join(
-        f"@{alias} = version {version}" for alias, version in sorted(registry.aliases(dataset.name).items())
+        f"@{alias} = version {number}" for alias, number in sorted(versions.aliases(dataset.name).items())
     )
     yield f"  aliases: {named or 'none'}"
 

@@ -1,0 +1,98 @@
+"""The folder of a registered model: the ONNX file, what is told about it, and one signature over all of it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ml_lifecycle import signing
+from ml_lifecycle.errors import RegistryError
+from ml_lifecycle.model_version import Candidate
+from ml_lifecycle.onnx_model import OnnxModel
+from ml_lifecycle.provenance import statement
+from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, DATA_REPORT, EVALUATION, PROBE_SET, Provenance
+
+MODEL, PROVENANCE, CARD = "model.onnx", "provenance.json", "model_card.md"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A local copy of what the artifact store keeps of one version."""
+
+    path: Path
+
+    def describe(self, candidate: Candidate, name: str) -> None:
+        """Write what is told about a model beside its ONNX file."""
+        origin = candidate.provenance
+        for file, content in ((EVALUATION, candidate.evaluation), (DATA_REPORT, candidate.data_report)):
+            (self.path / file).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (self.path / CARD).write_text(candidate.model_card, encoding="utf-8")
+        candidate.probe.to_parquet(self.path / PROBE_SET, index=False)
+        patches = {CHANGES: origin.run.git.patch, DATA_CHANGES: origin.data.run.git.patch if origin.data else None}
+        for file, patch in patches.items():
+            if patch is not None:
+                (self.path / file).write_bytes(patch)
+        made = [file for file in (EVALUATION, DATA_REPORT, CARD, PROBE_SET, *patches) if (self.path / file).exists()]
+        complete = origin.model_copy(update={"files": {file: self.digest_of(file) for file in made}})
+        (self.path / PROVENANCE).write_text(statement.write(complete, name), encoding="utf-8")
+
+    def sign(self, keys: signing.Keys) -> None:
+        """Sign all of it.
+
+        Raises:
+            MissingKeyError: there is no key.
+        """
+        with keys.private() as key:
+            signing.sign(self.path, key)
+
+    def verify(self, keys: signing.Keys) -> Path:
+        """See that all of it is what a trusted key signed; return the key.
+
+        Raises:
+            SignatureError: it is not, or there is no key to tell.
+        """
+        return signing.verify(self.path, keys.public())
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there is a signature, good or bad."""
+        return (self.path / signing.SIGNATURE).is_file()
+
+    def read(self, file: str) -> bytes:
+        """Read one of its files.
+
+        Raises:
+            RegistryError: it is not there.
+        """
+        try:
+            return (self.path / file).read_bytes()
+        except FileNotFoundError:
+            raise RegistryError(f"the artifact store holds no {file} of it") from None
+
+    def digest_of(self, file: str) -> str:
+        """SHA-256 of one of its files."""
+        return hashlib.sha256(self.read(file)).hexdigest()
+
+    def model(self) -> OnnxModel:
+        """The model."""
+        return OnnxModel(self.read(MODEL))
+
+    def provenance(self) -> Provenance:
+        """The record of its origin."""
+        return statement.read(self.read(PROVENANCE))
+
+    def evaluation(self) -> dict[str, Any]:
+        """How good it was found."""
+        return dict(json.loads(self.read(EVALUATION)))
+
+    def probe(self) -> pd.DataFrame:
+        """The probe set with the model's answers."""
+        self.read(PROBE_SET)
+        return pd.read_parquet(self.path / PROBE_SET)
+
+    def changes(self, file: str = CHANGES) -> bytes | None:
+        """What a run had changed beyond its commit, if that was kept."""
+        return self.read(file) if (self.path / file).exists() else None

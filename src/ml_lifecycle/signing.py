@@ -1,0 +1,180 @@
+"""Signatures over a model's folder: OpenSSF model signing with a pair of keys.
+
+The pair lies outside Git, in ``.keys``; MODEL_SIGNING_KEY and MODEL_VERIFYING_KEYS name others.
+``python -m ml_lifecycle.signing FOLDER`` makes one.
+"""
+
+import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ml_lifecycle.errors import LifecycleError
+
+SIGNATURE = "model.sig"
+#: MLflow writes it into a folder of files when it loads a version from there.
+NOT_SIGNED = (SIGNATURE, "registered_model_meta")
+PRIVATE, PUBLIC = "signing.key", "signing.pub"
+SIGNING_KEY, VERIFYING_KEYS = "MODEL_SIGNING_KEY", "MODEL_VERIFYING_KEYS"
+_PEM = "-----BEGIN"
+
+
+class SignatureError(LifecycleError):
+    """A model that is not signed, not by a trusted key, or not as it was signed."""
+
+
+class MissingKeyError(SignatureError):
+    """There is no key to sign or to verify with."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Where the keys are: a folder for a pair of one's own, unless the environment names other ones.
+
+    ``create``: a pair for development is made when the folder has none and the environment names none.
+    """
+
+    folder: Path
+    create: bool = False
+
+    @contextlib.contextmanager
+    def private(self) -> Iterator[Path]:
+        """The file with the private key; MODEL_SIGNING_KEY may be its path, or hold the key as CI's secrets do.
+
+        Raises:
+            MissingKeyError: there is none.
+        """
+        named = os.environ.get(SIGNING_KEY, "")
+        if named.startswith(_PEM):
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:  # readable by its owner only
+                file.write(named.replace("\\n", "\n"))
+                file.flush()
+                yield Path(file.name)
+            return
+        path = Path(named) if named else self.folder / PRIVATE
+        if not named and self.create and not path.exists():
+            make(self.folder)
+        if not path.is_file():
+            raise MissingKeyError(
+                f"There is no key to sign with: {path} does not exist. Make a pair for development with `make keys`, "
+                f"or let {SIGNING_KEY} name the file of your team's key (or hold it)."
+            )
+        yield path
+
+    def public(self) -> list[Path]:
+        """The files with the public keys that are trusted; MODEL_VERIFYING_KEYS may name several.
+
+        Raises:
+            MissingKeyError: there is none, or one that is named is not there.
+        """
+        named = os.environ.get(VERIFYING_KEYS, "")
+        paths = [Path(name) for name in named.split(os.pathsep) if name] or [self.folder / PUBLIC]
+        if missing := [str(path) for path in paths if not path.is_file()]:
+            raise MissingKeyError(
+                f"There is no key to verify signatures with: {', '.join(missing)} does not exist. Make a pair for "
+                f"development with `make keys`, or let {VERIFYING_KEYS} name the file of your team's public key, "
+                f"several of them with '{os.pathsep}' between."
+            )
+        return paths
+
+
+def make(folder: Path) -> bool:
+    """Make a pair of keys (ECDSA, P-256) in a folder; a pair that is there stays.
+
+    Returns:
+        Whether it is new.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private, public = folder / PRIVATE, folder / PUBLIC
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    try:
+        descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return True
+
+
+def sign(folder: Path, private_key: Path) -> None:
+    """Sign every file of a model's folder; the signature is ``model.sig`` in it.
+
+    Raises:
+        MissingKeyError: the file holds no private key on a curve of NIST.
+    """
+    from model_signing import hashing, signing
+
+    signature = folder / SIGNATURE
+    signature.unlink(missing_ok=True)
+    try:
+        config = signing.Config().use_elliptic_key_signer(private_key=private_key)
+    except (ValueError, TypeError, AttributeError):
+        raise MissingKeyError(
+            f"{private_key} holds no private key that can sign. Allowed: a PEM file without a password, on the curve "
+            "P-256, P-384 or P-521, as `make keys` makes it."
+        ) from None
+    files = hashing.Config().set_ignored_paths(paths=[Path(name) for name in NOT_SIGNED], ignore_git_paths=False)
+    config.set_hashing_config(files).sign(folder, signature)
+
+
+def verify(folder: Path, public_keys: list[Path]) -> Path:
+    """See that a folder is, file by file, what one of the trusted keys signed.
+
+    Returns:
+        The public key that fits.
+
+    Raises:
+        SignatureError: it is not signed, not by one of the keys, or a file was changed, added or removed.
+    """
+    signature = folder / SIGNATURE
+    if not signature.is_file():
+        raise SignatureError("it is not signed")
+    refused = ""
+    for key in public_keys:
+        refused = _refusal(folder, signature, key)
+        if not refused:
+            return key
+        if refused.startswith("it is not"):
+            break
+    raise SignatureError(refused)
+
+
+def _refusal(folder: Path, signature: Path, public_key: Path) -> str:
+    from model_signing import hashing, verifying
+
+    files = hashing.Config().set_ignored_paths(paths=[Path(name) for name in NOT_SIGNED], ignore_git_paths=False)
+    try:
+        config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+        config.set_hashing_config(files).verify(folder, signature)
+    except Exception as error:  # noqa: BLE001 - whatever the signature's bytes make the parsers raise
+        if "Signature mismatch" in str(error):
+            return f"it is not what was signed: {str(error).partition(': ')[2]}"
+        return "it is signed by a key that is not trusted, or its signature is damaged"
+    return ""
+
+
+def main() -> None:
+    """Make a pair of keys in the folder given on the command line; one that is there stays."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    click.echo(f"{'made' if make(folder) else 'kept'} {folder / PRIVATE} (never share it) and {folder / PUBLIC}")
+
+
+if __name__ == "__main__":
+    main()
