@@ -27,7 +27,7 @@ from ml_lifecycle.parameters import (
     ModelOptions,
     RandomForestOptions,
 )
-from ml_lifecycle.provenance.record import Environment, GitState, RunRecord
+from ml_lifecycle.provenance.record import DataRecord, Environment, GitState, RunRecord, digest_of_table
 from ml_lifecycle.roles import TableRoles
 
 
@@ -292,6 +292,14 @@ def run_record() -> RunRecord:
         parameters={"seed": 1},
         parameters_sha256="2" * 64,
     )
+
+
+@pytest.fixture(scope="session")
+def data_record(model_input: pd.DataFrame, run_record: RunRecord) -> DataRecord:
+    """What the run that made the table of the customers noted: an earlier one, of another commit."""
+    git = GitState(commit="decade", dirty=False, diff_sha256="0" * 64)
+    update = {"started_at": "2013-11-30T10:00:00+00:00", "pipelines": ["data_engineering"], "git": git}
+    return DataRecord(model_input_sha256=digest_of_table(model_input), run=run_record.model_copy(update=update))
 
 
 def _png(figure: Figure) -> bytes:

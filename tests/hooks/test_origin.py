@@ -19,7 +19,7 @@ from project_copy import ProjectCopy
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 
 RAW = {"kedro-viz": {"layer": "raw"}}
-RUN_PARAMS = {"env": None, "pipeline_names": None}
+RUN_PARAMS = {"env": None, "pipeline_names": None, "runtime_params": None}
 
 
 def read(table: pd.DataFrame, seed: int) -> int:
@@ -85,6 +85,13 @@ def test_names_the_defaults(project: Path) -> None:
     """A run without environment and pipeline is one of `base` and `__default__`."""
     record = started(project, catalog_with(raw_table(project))).load(RUN_RECORD)
     assert ("base", ["__default__"]) == (record.kedro_environment, record.pipelines)
+
+
+@pytest.mark.parametrize(("given", "noted"), [(None, {}), ({}, {}), ({"seed": 7}, {"seed": 7})])
+def test_notes_what_the_command_line_gave(project: Path, given: Any, noted: Any) -> None:
+    """The parameters of the command line stand in the record, apart from all that are in effect."""
+    record = started(project, DataCatalog(), Pipeline([]), runtime_params=given).load(RUN_RECORD)
+    assert (noted, {"seed": 1}) == (record.runtime_parameters, record.parameters)
 
 
 def test_refuses_a_changed_raw_input(project: Path) -> None:

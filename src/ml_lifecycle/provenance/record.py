@@ -1,19 +1,28 @@
 """The record of a model's origin: what is known about its runs, its data and what came out."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pydantic import Base64Bytes, BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 #: Files beside the model that the record names, all under its signature.
 EVALUATION, DATA_REPORT, PROBE_SET = "evaluation.json", "data_report.json", "probe_set.parquet"
 #: What the run that trained, and the one that made the data, had changed beyond their commits.
 CHANGES, DATA_CHANGES = "changes.patch", "data_changes.patch"
+
+
+#: Bytes that stand in JSON as base64.
+InBase64 = Annotated[
+    bytes,
+    BeforeValidator(lambda value: base64.b64decode(value, validate=True) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), when_used="json-unless-none"),
+]
 
 
 class _Record(BaseModel):
@@ -29,7 +38,7 @@ class GitState(_Record):
     commit: str
     dirty: bool
     diff_sha256: str
-    patch: Base64Bytes | None = None
+    patch: InBase64 | None = None
 
 
 class RawInput(_Record):

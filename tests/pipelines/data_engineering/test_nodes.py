@@ -1,5 +1,6 @@
 """Nodes for any table: features, slices and the account of rows; and the purity of all nodes."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from ml_lifecycle import schemas
 from ml_lifecycle.errors import ConfigurationError, DataContractError
 from ml_lifecycle.parameters import FeatureOptions, FlightOptions, SplitOptions, TableOptions
 from ml_lifecycle.pipelines.data_engineering import create_pipeline, create_table_pipeline, nodes
+from ml_lifecycle.provenance.record import DataRecord, RunRecord, digest_of_table
 from ml_lifecycle.roles import TableRoles
 
 BY_DATE = SplitOptions(choose_from="2013-06-02", judge_from="2013-06-03", choose_share=0.1, judge_share=0.2)
@@ -36,10 +38,11 @@ def worlds(
     customers: pd.DataFrame,
     flight_options: FlightOptions,
     before_departure: FeatureOptions,
+    run_record: RunRecord,
     run_nodes: Callable[..., dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Every dataset of both pipelines."""
-    common = {"raw_inputs": RAW_INPUTS, "params:seed": 1}
+    common = {"raw_inputs": RAW_INPUTS, "run_record": run_record, "params:seed": 1}
     flights = {"params:flights": flight_options, "params:features": before_departure, "params:split": BY_DATE}
     table = {
         "table": customers,
@@ -215,3 +218,20 @@ def test_slices_without_time_have_no_dates(model_input: pd.DataFrame, table_role
     untimed = model_input.assign(row_time=pd.Series(pd.NaT, index=model_input.index, dtype="datetime64[us]"))
     slices = account(untimed, table_roles, 902)["slices"]
     assert {(None, None)} == {(described["from"], described["until"]) for described in slices.values()}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_record_of_the_data_names_table_and_run(
+    pipeline: str, worlds: dict[str, dict[str, Any]], run_record: RunRecord
+) -> None:
+    """Both pipelines note the digest of the table they made and the run that made it, as JSON holds it."""
+    world = worlds[pipeline]
+    expected = DataRecord(model_input_sha256=digest_of_table(world["model_input"]), run=run_record)
+    assert expected == DataRecord.model_validate_json(json.dumps(world["data_record"]))
+
+
+def test_the_record_of_the_data_keeps_the_changes_of_its_run(model_input: pd.DataFrame, run_record: RunRecord) -> None:
+    """What the run had changed beyond its commit is written as JSON and read as it was, whatever its bytes are."""
+    git = run_record.git.model_copy(update={"dirty": True, "patch": b"\xff\0 diff"})
+    noted = nodes.record_data(model_input, run_record.model_copy(update={"git": git}))
+    assert git == DataRecord.model_validate(json.loads(json.dumps(noted))).run.git

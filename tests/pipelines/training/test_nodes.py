@@ -13,7 +13,7 @@ from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import EvaluationOptions, ExportOptions, ModelOptions, SearchOptions
 from ml_lifecycle.pipelines.training import create_pipeline, nodes
 from ml_lifecycle.pipelines.training import evaluation as judging
-from ml_lifecycle.provenance.record import RunRecord
+from ml_lifecycle.provenance.record import DataRecord, RunRecord, digest_of_labels
 from ml_lifecycle.roles import TableRoles
 
 PIPELINE = create_pipeline()
@@ -35,7 +35,8 @@ def roles(table_roles: TableRoles) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def world(
     model_input: pd.DataFrame, roles: dict[str, Any], small_models: ModelOptions,
-    evaluation_options: EvaluationOptions, run_record: RunRecord, run_nodes: Callable[..., dict[str, Any]],
+    evaluation_options: EvaluationOptions, run_record: RunRecord, data_record: DataRecord,
+    run_nodes: Callable[..., dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """Every dataset of a training on the customers, with a short search."""
     return run_nodes(
@@ -44,6 +45,7 @@ def world(
             "model_input": model_input,
             "table_roles": roles,
             "data_report": DATA_REPORT,
+            "data_record": data_record.model_dump(mode="json"),
             "run_record": run_record,
             "params:seed": 1,
             "params:model": small_models,
@@ -191,6 +193,36 @@ def test_the_evaluation_judges_the_judge_slice_alone(world: dict[str, Any]) -> N
         name: figure["value"] for name, figure in evaluation["model"].items()
     }
     assert (len(judge), int(judge["row_target"].sum())) == (evaluation["rows"], evaluation["positives"])
+
+
+def test_the_evaluation_names_the_rows_it_judged(world: dict[str, Any], model_input: pd.DataFrame) -> None:
+    """The digest is that of keys, times and labels of the judge slice, whatever the model answers."""
+    judge = model_input[model_input["row_split"] == "judge"]
+    assert digest_of_labels(judge) == world["evaluation"]["judge_sha256"]
+
+
+@pytest.mark.parametrize(("column", "counts"), [("row_key", True), ("row_time", True), ("row_target", True), ("model", False)])
+def test_what_counts_of_the_rows_judged(
+    column: str, counts: bool, world: dict[str, Any], evaluation_options: EvaluationOptions
+) -> None:
+    """Another key, time or label of one judged row changes the digest of the rows, another score does not."""
+    scores = world["evaluation_scores"]
+    last = scores.index[-1]
+    others = {
+        "row_key": "another",
+        "row_time": scores.loc[last, "row_time"] + pd.Timedelta(days=1),
+        "row_target": 1 - scores.loc[last, "row_target"],
+        "model": np.float32(0.123),
+    }
+    changed = scores.copy()
+    changed.loc[last, column] = others[column]
+    baselines = world["baseline_scores"].copy()
+    baselines["row_key"] = baselines["row_key"].replace(scores.loc[last, "row_key"], changed.loc[last, "row_key"])
+    args = (baselines, world["onnx_model"], world["export_report"], evaluation_options, 1)
+    digests = {judging.evaluate(table, *args)["judge_sha256"] for table in (scores, changed)} if column != "row_key" else {
+        world["evaluation"]["judge_sha256"], judging.evaluate(changed, *args)["judge_sha256"]
+    }
+    assert (2 if counts else 1) == len(digests)
 
 
 def test_improvements_are_differences_to_each_baseline(world: dict[str, Any]) -> None:

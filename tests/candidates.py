@@ -1,0 +1,176 @@
+"""Small models that are ready to be registered, with keys, a lock and a gate of their own."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+from onnx import TensorProto, helper
+
+from ml_lifecycle import export, signing
+from ml_lifecycle.alias_history import AliasHistory
+from ml_lifecycle.metrics import METRICS
+from ml_lifecycle.model_version import Candidate
+from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
+from ml_lifecycle.parameters import GateOptions
+from ml_lifecycle.pipelines.training.nodes import feature_columns
+from ml_lifecycle.promotion import Registrar
+from ml_lifecycle.provenance.record import (
+    DataRecord,
+    Environment,
+    GitState,
+    Provenance,
+    RawInput,
+    RunRecord,
+    digest_of_labels,
+    digest_of_parameters,
+    digest_of_probe,
+)
+from ml_lifecycle.registry.versions import REQUIREMENTS
+from ml_lifecycle.roles import TableRoles
+from ml_lifecycle.signing import Keys
+
+NAME = "small_model"
+CARD = "# Model card\n\nShort.\n\n## Data\n\nLong."
+ROLES = TableRoles(
+    table="table",
+    feature_set="table",
+    key="row_key",
+    time=None,
+    target="late",
+    labels=("no", "yes"),
+    numeric=["share"],
+    categorical=["carrier"],
+    baselines={},
+)
+BETTER = {"value": 0.1, "low": 0.05, "high": 0.15}
+DOUBTFUL = {"value": 0.1, "low": -0.01, "high": 0.2}
+#: Of the gate; so slow that a busy machine does not fail.
+GATE: dict[str, Any] = {
+    "clean_tree": ["production"],
+    "floors": {"roc_auc": 0.6},
+    "ceilings": {"log_loss": 0.7},
+    "baseline_metrics": ["roc_auc", "log_loss"],
+    "metric": "roc_auc",
+    "comparison": "superiority",
+    "minimum_gain": 0.001,
+    "confidence": 0.9,
+    "bootstrap_samples": 50,
+    "slices": ["city"],
+    "slice_min_rows": 50,
+    "slice_max_loss": 0.2,
+    "max_latency_ms": 5000.0,
+}
+OPTIONS = GateOptions.model_validate(GATE)
+TOLERANCE = 1e-5
+SEED = 7
+PARAMETERS: dict[str, Any] = {
+    "seed": SEED,
+    "gate": GATE,
+    "export": {"tolerance": TOLERANCE, "probe_rows": 20},
+    "split": {"choose_from": "2013-02-06", "judge_from": "2013-02-15"},
+}
+
+
+def small_model(threshold: float = 0.5) -> OnnxModel:
+    """Build a model that answers with the column ``share``, whatever the carrier; each threshold is another model."""
+    numbers = helper.make_tensor_value_info("share", TensorProto.FLOAT, [None])
+    texts = helper.make_tensor_value_info("carrier", TensorProto.STRING, [None])
+    answer = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None])
+    nodes = [helper.make_node("Identity", ["share"], [OUTPUT], name=OUTPUT)]
+    graph = helper.make_graph(nodes, "small", [numbers, texts], [answer])
+    proto: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return export.seal(proto, ROLES, threshold)
+
+
+def small_rows() -> pd.DataFrame:
+    """Rows that a small model takes."""
+    return pd.DataFrame({"share": np.float32([0.25, 0.75]), "carrier": ["AA", "UA"]})
+
+
+def evaluation(model: OnnxModel, **changes: Any) -> dict[str, Any]:
+    """An evaluation that passes the gate, but for the changes."""
+    figures = {"roc_auc": 0.8, "average_precision": 0.5, "log_loss": 0.4, "brier": 0.1, "calibration_gap": 0.01}
+    return {
+        "model_sha256": model.digest,
+        "rows": 1000,
+        "confidence": 0.95,
+        "model": {name: {"value": figures[name], "low": None, "high": None} for name in METRICS},
+        "baselines": {},
+        "improvements": {"prevalence": {"roc_auc": BETTER, "log_loss": BETTER, "brier": DOUBTFUL}},
+        "export": {"largest_difference": 1e-7, "rows": 1000},
+        **changes,
+    }
+
+
+def run(*, dirty: bool = False, parameters: dict[str, Any] | None = None) -> RunRecord:
+    """What is known about a run when it starts."""
+    chosen = PARAMETERS if parameters is None else parameters
+    return RunRecord(
+        started_at="2013-10-01T00:00:00+00:00",
+        kedro_environment="base",
+        pipelines=["training"],
+        git=GitState(commit="c0ffee" * 6 + "c0de", dirty=dirty, diff_sha256="d1" * 32),
+        environment=Environment(python="3.11.7", platform="Linux", lock_sha256="1c" * 32),
+        parameters=chosen,
+        parameters_sha256=digest_of_parameters(chosen),
+    )
+
+
+def candidate(
+    model: OnnxModel | None = None,
+    rows: pd.DataFrame | None = None,
+    judge: pd.DataFrame | None = None,
+    *,
+    dirty: bool = False,
+    parameters: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Candidate:
+    """Make a candidate that passes the gate.
+
+    Args:
+        model: a small one if it is not given.
+        rows: its probe set, without answers.
+        judge: keys, times and labels it was judged on.
+        dirty: whether there were uncommitted changes.
+        parameters: of its runs.
+        changes: of its evaluation.
+    """
+    model = model or small_model()
+    probe = small_rows() if rows is None else rows.reset_index(drop=True)
+    probe = probe.assign(probability=model.predict(feature_columns(probe, model.roles)))
+    made_by = run(dirty=dirty, parameters=parameters)
+    record = Provenance(
+        run=made_by,
+        data=DataRecord(model_input_sha256="da" * 32, run=made_by),
+        raw_inputs={"table": RawInput(path="data/table.csv", md5="7ab1" * 8, size=3)},
+        model_sha256=model.digest,
+        probe_sha256=digest_of_probe(probe),
+        judge_sha256="ed" * 32 if judge is None else digest_of_labels(judge),
+    )
+    return Candidate(model, probe, evaluation(model, **changes), {"rows": {}, "slices": {}}, CARD, record)
+
+
+def without_data(made: Candidate) -> Candidate:
+    """The same candidate with a record that does not tell which run made the data."""
+    return dataclasses.replace(made, provenance=made.provenance.model_copy(update={"data": None}))
+
+
+def lock(folder: Path) -> Path:
+    """Write a lock that pins what a model needs."""
+    path = folder / "run.txt"
+    path.write_text("".join(f"{name}==1.0\n" for name in REQUIREMENTS), encoding="utf-8")
+    return path
+
+
+def keys(folder: Path, name: str = "keys") -> Keys:
+    """Make a pair of keys."""
+    signing.make(folder / name)
+    return Keys(folder / name)
+
+
+def registrar(folder: Path, pair: Keys | None = None) -> Registrar:
+    """Who moves the aliases, with a history in a folder."""
+    return Registrar(NAME, AliasHistory(str(folder / "history")), pair or keys(folder))
