@@ -201,30 +201,6 @@ def test_the_evaluation_names_the_rows_it_judged(world: dict[str, Any], model_in
     assert digest_of_labels(judge) == world["evaluation"]["judge_sha256"]
 
 
-@pytest.mark.parametrize(("column", "counts"), [("row_key", True), ("row_time", True), ("row_target", True), ("model", False)])
-def test_what_counts_of_the_rows_judged(
-    column: str, counts: bool, world: dict[str, Any], evaluation_options: EvaluationOptions
-) -> None:
-    """Another key, time or label of one judged row changes the digest of the rows, another score does not."""
-    scores = world["evaluation_scores"]
-    last = scores.index[-1]
-    others = {
-        "row_key": "another",
-        "row_time": scores.loc[last, "row_time"] + pd.Timedelta(days=1),
-        "row_target": 1 - scores.loc[last, "row_target"],
-        "model": np.float32(0.123),
-    }
-    changed = scores.copy()
-    changed.loc[last, column] = others[column]
-    baselines = world["baseline_scores"].copy()
-    baselines["row_key"] = baselines["row_key"].replace(scores.loc[last, "row_key"], changed.loc[last, "row_key"])
-    args = (baselines, world["onnx_model"], world["export_report"], evaluation_options, 1)
-    digests = {judging.evaluate(table, *args)["judge_sha256"] for table in (scores, changed)} if column != "row_key" else {
-        world["evaluation"]["judge_sha256"], judging.evaluate(changed, *args)["judge_sha256"]
-    }
-    assert (2 if counts else 1) == len(digests)
-
-
 def test_improvements_are_differences_to_each_baseline(world: dict[str, Any]) -> None:
     """Each baseline has its improvements, and that of the area is the difference of the areas."""
     evaluation = world["evaluation"]
