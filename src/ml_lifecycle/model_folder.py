@@ -20,9 +20,13 @@ MODEL, PROVENANCE, CARD = "model.onnx", "provenance.json", "model_card.md"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A local copy of what the artifact store keeps of one version."""
+    """A local copy of what the artifact store keeps of one version.
+
+    ``earlier_record`` is that of a version made before records lay in its folder.
+    """
 
     path: Path
+    earlier_record: bytes | None = None
 
     def describe(self, candidate: Candidate, name: str) -> None:
         """Write what is told about a model beside its ONNX file."""
@@ -70,6 +74,8 @@ class ModelFolder:
         try:
             return (self.path / file).read_bytes()
         except FileNotFoundError:
+            if file == PROVENANCE and self.earlier_record is not None:
+                return self.earlier_record
             raise RegistryError(f"the artifact store holds no {file} of it") from None
 
     def digest_of(self, file: str) -> str:

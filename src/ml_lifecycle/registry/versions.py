@@ -25,7 +25,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 
 from ml_lifecycle.errors import RegistryError
-from ml_lifecycle.model_folder import ModelFolder
+from ml_lifecycle.model_folder import PROVENANCE, ModelFolder
 from ml_lifecycle.model_version import Candidate, ModelVersion
 from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
 from ml_lifecycle.roles import TableRoles
@@ -286,7 +286,16 @@ def folder(version: Version) -> Iterator[ModelFolder]:
             if isinstance(error, MlflowException) and error.error_code not in (*_NOT_THERE, "INTERNAL_ERROR"):
                 raise
             raise RegistryError(f"The artifacts of {version} cannot be fetched: {error}") from error
-        yield ModelFolder(Path(path))
+        stored = ModelFolder(Path(path))
+        yield stored if (stored.path / PROVENANCE).exists() else ModelFolder(stored.path, _earlier_record(version))
+
+
+def _earlier_record(version: Version) -> bytes | None:
+    """The record in the run of a version that was made before records lay in its folder, under its signature."""
+    try:
+        return bytes(mlflow.artifacts.load_text(f"runs:/{version.run_id}/{PROVENANCE}").encode())
+    except (MlflowException, OSError):
+        return None
 
 
 def _place(version: Version) -> str:
