@@ -8,7 +8,6 @@ are: at most 1.25 times as long, and the same model, byte for byte.
 import argparse
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 # The same servers as in the tests, which are no package: E402 is the price.
 import servers  # noqa: E402
-from project_copy import ProjectCopy  # noqa: E402
+from benchmarks import profiled  # noqa: E402
 from servers import Workplace  # noqa: E402
 
 TIMES = 1.25
@@ -66,21 +65,6 @@ class Profile:
 """
 
 
-def _clone(path: Path) -> ProjectCopy:
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(path)], check=True)
-    settings = path / "src/ml_lifecycle/settings.py"
-    settings.write_text(
-        settings.read_text(encoding="utf-8")
-        + "\nfrom ml_lifecycle.profile import Profile\n\nHOOKS = (*HOOKS, Profile())\n",
-        encoding="utf-8",
-    )
-    (path / "src/ml_lifecycle/profile.py").write_text(PROFILER, encoding="utf-8")
-    project = ProjectCopy(path)
-    project.commit()
-    project.run("dvc", "repro", "--quiet", "raw_data")
-    return project
-
-
 def _run(workplace: Workplace, environment: str) -> tuple[float, dict[str, float]]:
     start = time.perf_counter()
     result = workplace.project.run(*COMMANDS[environment], **workplace.variables)
@@ -100,8 +84,8 @@ def measure(repeats: int, kind: str) -> dict[str, list[tuple[float, dict[str, fl
         folder = Path(name)
         with servers.object_store(kind, folder) as store, servers.stack(store, folder) as stack:
             places = {
-                "base": Workplace(_clone(folder / "base"), {}),
-                "minio": Workplace(_clone(folder / "minio"), stack.variables),
+                "base": Workplace(profiled.clone(folder / "base", PROFILER), {}),
+                "minio": Workplace(profiled.clone(folder / "minio", PROFILER), stack.variables),
             }
             print(f"object store: {store.kind}")
             for _ in range(repeats):

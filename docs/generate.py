@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from ml_lifecycle import features, parameters, schemas
 from ml_lifecycle.moments import Moment, known_by
 from ml_lifecycle.pipelines.data_engineering.lookups import WINDOWS
-from ml_lifecycle.provenance.record import Provenance
+from ml_lifecycle.provenance.statement import Statement
 from ml_lifecycle.settings import CONFIG_LOADER_ARGS
 
 PROJECT = Path(__file__).parents[1]
@@ -332,7 +332,7 @@ def data_page() -> str:
 
 def provenance_schema() -> str:
     """The JSON schema of a version's ``provenance.json``."""
-    return json.dumps(Provenance.model_json_schema(), indent=2) + "\n"
+    return json.dumps(Statement.model_json_schema(), indent=2) + "\n"
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -1,22 +1,28 @@
-"""Small models that are ready to be registered, with keys, a lock and a gate of their own."""
+"""Small models that are ready to be registered, and a registry with keys, a history and a gate of its own."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import onnx
 import pandas as pd
 from onnx import TensorProto, helper
 
-from ml_lifecycle import export, signing
-from ml_lifecycle.alias_history import AliasHistory
+from ml_lifecycle import export, promotion, signing
+from ml_lifecycle.alias_history import AliasHistory, Move
+from ml_lifecycle.errors import DataContractError
+from ml_lifecycle.gate import Evidence
 from ml_lifecycle.metrics import METRICS
+from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
 from ml_lifecycle.parameters import GateOptions
 from ml_lifecycle.pipelines.training.nodes import feature_columns
-from ml_lifecycle.promotion import Registrar
+from ml_lifecycle.promotion import Application, Decision, Registrar
 from ml_lifecycle.provenance.record import (
     DataRecord,
     Environment,
@@ -28,9 +34,11 @@ from ml_lifecycle.provenance.record import (
     digest_of_parameters,
     digest_of_probe,
 )
-from ml_lifecycle.registry.versions import REQUIREMENTS
+from ml_lifecycle.registry import records, versions
+from ml_lifecycle.registry.versions import REQUIREMENTS, Version
 from ml_lifecycle.roles import TableRoles
 from ml_lifecycle.signing import Keys
+from mlflow_store import own_mlflow
 
 NAME = "small_model"
 CARD = "# Model card\n\nShort.\n\n## Data\n\nLong."
@@ -174,3 +182,83 @@ def keys(folder: Path, name: str = "keys") -> Keys:
 def registrar(folder: Path, pair: Keys | None = None) -> Registrar:
     """Who moves the aliases, with a history in a folder."""
     return Registrar(NAME, AliasHistory(str(folder / "history")), pair or keys(folder))
+
+
+@dataclasses.dataclass
+class World:
+    """A workspace on a registry with keys and a history of its own, and the tables to compare on."""
+
+    folder: Path
+    keys: Keys
+    registrar: Registrar
+    tables: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    model: str = NAME
+    gate: GateOptions = OPTIONS
+    tolerance: float = TOLERANCE
+
+    @property
+    def project(self) -> Path:
+        """The clone, which holds nothing here."""
+        return self.folder
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the configuration holds."""
+        return PARAMETERS
+
+    @property
+    def prediction_log(self) -> tuple[str, None]:
+        """Address of the log, and how to open it."""
+        return str(self.folder / "log"), None
+
+    def find(self, reference: str) -> Version:
+        """Find a version."""
+        return versions.find(NAME, reference)
+
+    def add(self, made: Candidate | None = None, keys: Keys | None = None) -> Version:
+        """Register a candidate in a run of its own."""
+        here = mlflow.active_run().info.experiment_id
+        with mlflow.start_run(nested=True, experiment_id=here):
+            pins = lock(self.folder)
+            number = versions.register(NAME, made or candidate(), pins, keys or self.keys)
+        return versions.find(NAME, number)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Load a table."""
+        if name not in self.tables:
+            raise DataContractError(f"the table '{name}' cannot be loaded")
+        return self.tables[name]
+
+    def gather(self, version: Version, alias: str = "production") -> Evidence:
+        """Gather what the gate asks about."""
+        return promotion.gather(version, alias, self.registrar, TOLERANCE, self.table)
+
+    def decide(self, version: Version, alias: str = "production", *, force: bool = False, reason: str = "") -> Decision:
+        """Ask the gate."""
+        evidence = self.gather(version, alias)
+        return promotion.decide(version, evidence, OPTIONS, SEED, Application(reason, force=force))
+
+    def promote(self, version: Version, alias: str = "production") -> Move:
+        """Give a version an alias, whatever the gate says."""
+        return self.registrar.move(version, self.decide(version, alias, force=True, reason="for this test"))
+
+    def stored(self, version: Version) -> ModelFolder:
+        """Find the folder that the artifact store keeps of a version."""
+        return ModelFolder(self.folder / "artifacts" / "models" / str(version.model_id) / "artifacts")
+
+    def kept(self, record: records.Record) -> Path:
+        """Find the file that a record is."""
+        (path,) = (self.folder / "artifacts").rglob(Path(record.path).name)
+        return path
+
+    def problems(self) -> list[str]:
+        """Say where the histories disagree with MLflow."""
+        history, now = self.registrar.history, versions.aliases(NAME)
+        return [text for alias in promotion.ALIASES for text in history.problems(NAME, alias, now.get(alias))]
+
+
+@contextlib.contextmanager
+def world(folder: Path) -> Iterator[World]:
+    """Make an empty registry in a folder the current one."""
+    with own_mlflow(folder):
+        yield World(folder, keys(folder), registrar(folder))

@@ -1,5 +1,6 @@
-"""`kedro run`, with errors in one line instead of a traceback; `kedro hold`."""
+"""`kedro run`, `kedro hold` and `kedro model` as Kedro offers them; what errors look like: test_explanations.py."""
 
+import functools
 import json
 import socket
 import sys
@@ -9,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import configure_project
+from kedro.io import DatasetError
 
-from ml_lifecycle import __main__, cli
+from ml_lifecycle import __main__, cli, model_commands
 from ml_lifecycle.hold import Hold, HoldFile
 
 ELSEWHERE = Hold(
@@ -34,9 +36,38 @@ def test_kedros_own_command_is_untouched() -> None:
     assert kedro_run.callback is not cli.run.callback
 
 
-def test_group_holds_run() -> None:
-    """Kedro finds the command in the project's group."""
-    assert cli.cli.commands["run"] is cli.run
+def test_group_holds_all_commands() -> None:
+    """Kedro finds the commands in the project's group."""
+    assert {"run": cli.run, "hold": cli.hold, "model": model_commands.model} == cli.cli.commands
+
+
+@pytest.mark.filterwarnings("default")  # of third parties, as settings are imported
+def test_run_explains_its_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Kedro's own command raises is explained, and its arguments are handed on."""
+    given = {}
+
+    def fail(**options: object) -> None:
+        given.update(options)
+        raise DatasetError("Failed while loading data from dataset flights")
+
+    monkeypatch.setattr(cli.run, "callback", functools.partial(cli._interruptible, fail))
+    result = CliRunner().invoke(cli.run, ["--env", "test"])
+    expected = (1, "", "Error: Failed while loading data from dataset flights\n")
+    assert expected == (result.exit_code, result.stdout, result.stderr)
+    assert "test" == given["env"]
+
+
+def test_an_interrupted_run_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C the MLflow run is closed, and the interruption goes on."""
+    closed = []
+    monkeypatch.setattr(cli, "close_interrupted", lambda: closed.append(True))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cli._interruptible(interrupt)
+    assert [True] == closed
 
 
 def test_group_explains_itself() -> None:

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
+from kedro.config import MissingConfigException
 from kedro.io import DatasetError
+from kedro.pipeline import Node, Pipeline
 from kedro.validation import DataValidationError, PanderaValidator, ParameterValidationError
 from pydantic import ValidationError
 
@@ -67,9 +69,9 @@ def test_a_misspelt_key_is_named_with_the_allowed_ones() -> None:
 def test_a_broken_contract_names_table_column_check_count_and_rows() -> None:
     """Each broken check has its column, its number of cases and its first rows."""
     table = pd.DataFrame({"carrier": ["AA", "UA", "AA"], "name": ["American", "United", "American"]})
-    explained = explain_contract(broken(table)).splitlines()
-    assert "The table 'airlines' breaks its contract ml_lifecycle.schemas.Airlines in 1 checks." == explained[0]
-    assert "  column 'carrier', field_uniqueness: 2 cases (row 0: AA, row 2: AA)" == explained[1]
+    lines = explain_contract(broken(table)).splitlines()
+    assert "The table 'airlines' breaks its contract ml_lifecycle.schemas.Airlines in 1 checks." == lines[0]
+    assert "  column 'carrier', field_uniqueness: 2 cases (row 0: AA, row 2: AA)" == lines[1]
 
 
 def test_only_the_first_rows_are_shown() -> None:
@@ -154,6 +156,27 @@ def test_kedros_errors_become_the_projects(raised: Exception, kind: type[Lifecyc
     with pytest.raises(kind) as caught:
         explained(fail)
     assert raised is caught.value.__cause__
+
+
+def test_a_missing_environment_is_named() -> None:
+    """A folder of configuration that is not there is the user's mistake, and the text says where they are."""
+    raised = MissingConfigException("Given configuration path either does not exist: conf/nowhere")
+    assert f"Error: {raised}. Environments are the folders in conf/.\n" == outcome(raised).stderr
+
+
+def test_a_selection_of_nothing_is_explained() -> None:
+    """A node that no pipeline has is refused in one line, which says how to find the names."""
+    pipeline = Pipeline([Node(len, "rows", "count", name="count")])
+    command = click.Command("run", callback=lambda: explained(pipeline.filter, node_names=["cuont"]))
+    result = CliRunner().invoke(command)
+    assert (1, "", 1) == (result.exit_code, result.stdout, len(result.stderr.splitlines()))
+    assert "Nothing was run. `kedro registry list` names the pipelines" in result.stderr
+
+
+def test_another_wrong_value_keeps_its_traceback() -> None:
+    """A value that code of a node refuses is not taken for a mistake in the command."""
+    raised = ValueError("a bug")
+    assert raised is outcome(raised).exception
 
 
 def no_bucket() -> ClientError:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import psutil
 import pytest
 from pydantic import ValidationError
@@ -106,6 +107,12 @@ def put(place: Place, content: bytes | Hold) -> None:
     """Write the file, whatever it was."""
     file = place.open()
     file._fs.pipe_file(file._path, content.model_dump_json().encode() if isinstance(content, Hold) else content)
+
+
+def put_by_another(place: Place, hold: Hold) -> None:
+    """Write the file as another machine does, of which this process hears nothing."""
+    files, path = fsspec.core.url_to_fs(place.url, skip_instance_cache=True, **place.options)
+    files.pipe_file(path, hold.model_dump_json().encode())
 
 
 def content_of(place: Place) -> bytes | None:
@@ -362,6 +369,15 @@ class TestHoldFile:
         """Clearing removes the hold, whoever has it, and tells whose it was."""
         put(place, ELSEWHERE)
         assert ELSEWHERE == place.open().clear()
+        assert content_of(place) is None
+
+    def test_clear_removes_what_came_after_a_listing(self, place: Place) -> None:
+        """Who has listed the store before does not take the old list for what is there now."""
+        file = place.open()
+        put_by_another(replace(place, url=f"{place.url}.other"), ELSEWHERE)
+        file._fs.ls(file._container)
+        put_by_another(place, ELSEWHERE)
+        assert ELSEWHERE == file.clear()
         assert content_of(place) is None
 
     def test_clear_leaves_who_is_at_work_alone(self, place: Place, other: Worker) -> None:

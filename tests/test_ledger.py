@@ -32,3 +32,10 @@ def test_names_what_others_wrote(ledger: Ledger) -> None:
     for dataset, run in (("table", "a"), ("model", "b"), ("predictions", "c")):
         ledger.note(dataset, run)
     assert {"model": "b"} == ledger.of_others(["model", "table", "raw"], "a")
+
+
+@pytest.mark.filterwarnings("default")  # of third parties, as they are imported
+def test_no_old_list_of_files_is_trusted() -> None:
+    """On an object store, no list of files is kept that another machine's writing would make wrong."""
+    options = {"key": "a", "secret": "b", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
+    assert not Ledger("s3://bucket/ledger.json", options)._fs.dircache.use_listings_cache

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,13 +30,28 @@ from ml_lifecycle.provenance.record import (
     RunRecord,
     digest_of_parameters,
     digest_of_probe,
+    raw_input_tags,
     run_tags,
 )
 from ml_lifecycle.provenance.run import LOCK
 from ml_lifecycle.registry import records, runs, versions
 from ml_lifecycle.registry.versions import Version
 
-SHORT = 12
+#: Parameters that every run that trains logs.
+TRAINED_WITH = "model"
+#: Begins the metrics that a run takes from its evaluation (``track_metrics``).
+MEASURED = "judge."
+#: Begins the tags with the hashes of raw inputs (``raw_input_tags``).
+RAW_INPUT_TAG = "dvc."
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+#: What MLflow takes as the name of a run.
+_RUN = re.compile(r"[A-Za-z0-9][\w-]{0,255}")
+#: What a decision and the move because of it both tell: the decision's name of it, and the move's.
+TOLD_TWICE = {
+    **{name: name for name in ("alias", "action", "forced", "reason", "by", "where")},
+    "digest": "to_digest",
+    "incumbent": "found",
+}
 
 
 class State(StrEnum):
@@ -78,7 +94,7 @@ def _same(what: str, expected: Any, found: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)
+    return "nothing" if value in (None, "") else str(value)
 
 
 def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -164,6 +180,9 @@ class Audit:
             return Finding(link=link, state=State.BROKEN, detail=str(error))
         except _UncheckedError as error:
             return Finding(link=link, state=State.UNCHECKED, detail=str(error))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # readers of changed content
+            detail = f"expected what a run writes, found what cannot be read: {type(error).__name__}: {error}"
+            return Finding(link=link, state=State.BROKEN, detail=detail)
 
     def _signature(self) -> str:
         found, detail = signature_of(self.folder, self.registrar.keys)
@@ -176,7 +195,7 @@ class Audit:
     def _read(self, file: str) -> bytes:
         try:
             return self.folder.read(file)
-        except RegistryError:
+        except (RegistryError, IsADirectoryError):
             raise _BrokenError(f"expected {file} in the artifact store, found none") from None
 
     def _model(self) -> str:
@@ -200,13 +219,19 @@ class Audit:
         return f"complete; {len(provenance.files)} files beside the model are as it says"
 
     def _registry(self) -> str:
-        expected = self._provenance.tags()
-        if differences := _differences(expected, {key: self.version.tags.get(key) for key in expected}):
+        expected, tags = self._provenance.tags(), self.version.tags
+        found = {key: value for key, value in tags.items() if key in expected or key.startswith(RAW_INPUT_TAG)}
+        if differences := _differences(expected, found):
             raise _BrokenError(f"tags of the version: {'; '.join(differences)}")
         return f"{len(expected)} tags are as in the record"
 
+    def _has_run(self) -> None:
+        if not _RUN.fullmatch(self.version.run_id):
+            raise _BrokenError(f"expected the run that made it, found {_shown(self.version.run_id)} in the registry")
+
     @cached_property
     def _facts(self) -> runs.RunFacts:
+        self._has_run()
         try:
             return runs.of(self.version)
         except RegistryError as error:
@@ -214,19 +239,17 @@ class Audit:
 
     def _run(self) -> str:
         facts = self._facts
-        of_training = run_tags(self._provenance.run)
-        found = {key: facts.tags.get(key) for key in of_training}
-        if found["git.commit"] is None:
+        of_training, raw = run_tags(self._provenance.run), raw_input_tags(self._provenance.raw_inputs)
+        if "git.commit" not in facts.tags:
             raise _UncheckedError(f"the run {self.version.run_id} has no tags of its origin")
-        if differences := _differences(of_training, found):
-            if self._registered_later(found):
-                return f"run {self.version.run_id} registered what an earlier run had trained"
-            raise _BrokenError(f"tags of the run {self.version.run_id}: {'; '.join(differences)}")
+        read = {key for key in facts.tags if key.startswith(RAW_INPUT_TAG)}  # a run that only trains reads none
+        expected = of_training | {key: raw.get(key) for key in read}
+        if differences := _differences(expected, {key: facts.tags.get(key) for key in expected}):
+            told = f"tags of the run {self.version.run_id}: {'; '.join(differences)}"
+            if TRAINED_WITH not in facts.parameters:
+                raise _UncheckedError(f"it registered what an earlier run had trained, so they may differ: {told}")
+            raise _BrokenError(told)
         return f"run {self.version.run_id} has the tags that the record has"
-
-    def _registered_later(self, found: Mapping[str, str | None]) -> bool:
-        """Whether the run that registered is one of several: it may not have trained, and then differs in pipelines."""
-        return found["kedro.pipelines"] != run_tags(self._provenance.run)["kedro.pipelines"]
 
     def _parameters(self) -> str:
         logged = self._facts.parameters
@@ -240,17 +263,17 @@ class Audit:
             differences += _differences(expected, {key: found.get(key) for key in expected})
         if differences:
             raise _BrokenError(f"parameters of the run: {'; '.join(differences)}")
-        if not logged:
-            raise _UncheckedError("the run has no parameters")
+        if TRAINED_WITH not in logged:
+            raise _UncheckedError("the run has no parameters of a training")
         return f"{len(logged)} groups that the run used are as in the record"
 
     def _metrics(self) -> str:
         try:
             expected = {name: figure["value"] for name, figure in track_metrics(self.folder.evaluation()).items()}
-        except (RegistryError, KeyError, ValueError) as error:
+        except RegistryError as error:
             raise _UncheckedError(f"there is no evaluation to compare with ({error})") from error
-        found = {name: self._facts.metrics.get(name) for name in expected}
-        if all(value is None for value in found.values()):
+        found = {name: value for name, value in self._facts.metrics.items() if name.startswith(MEASURED)}
+        if not found:
             raise _UncheckedError("the run that registered it did not measure it")
         if differences := _differences(expected, found):
             raise _BrokenError(f"metrics of the run: {'; '.join(differences)}")
@@ -269,6 +292,8 @@ class Audit:
 
     def _commit(self, run: RunRecord, patch: str, tree: Path) -> str:
         commit = run.git.commit
+        if not _COMMIT.fullmatch(commit):
+            raise _BrokenError(f"expected the full name of a commit, found {commit}")
         if not git.holds(self.project, commit):
             raise _BrokenError(f"expected commit {commit} in this repository, found none; fetch it, or ask who has it")
         changes = self.folder.changes(patch) if run.git.dirty else None
@@ -276,7 +301,7 @@ class Audit:
         try:
             git.materialise(self.project, commit, tree, changes)
         except ProvenanceError as error:
-            raise _BrokenError(str(error)) from error
+            raise _BrokenError(f"expected a commit with changes that fit it, found: {error}") from error
         if run.git.dirty and changes is None:
             raise _UncheckedError(
                 f"made with uncommitted changes that were not kept (SHA-256 {run.git.diff_sha256}); what follows is "
@@ -326,10 +351,13 @@ class Audit:
         ]
         if problems:
             raise _BrokenError("; ".join(problems))
+        holders = {name: {copy.place for copy in found} for name, found in copies.items()}
+        places = sorted(set().union(*holders.values()))
+        lacking = {place: [name for name, found in holders.items() if place not in found] for place in places}
+        away += [f"the {place} lacks {', '.join(names)}" for place, names in lacking.items() if names]
         beside = f"; {'; '.join(away)}" if away else ""
         if missing := [name for name, found in copies.items() if not found]:
             raise _UncheckedError(f"neither DVC's cache nor its remote holds {', '.join(missing)}{beside}")
-        places = sorted({copy.place for found in copies.values() for copy in found})
         how = "every byte read" if self.deep else "sizes compared; --deep reads every byte"
         return f"{len(copies)} raw tables are in {' and '.join(places)} ({how}){beside}"
 
@@ -353,7 +381,7 @@ class Audit:
         points_to = self.registrar.incumbent(alias)
         history = self.registrar.history
         if problems := history.problems(self.registrar.model, alias, points_to):
-            raise _BrokenError("; ".join(problems))
+            raise _BrokenError(f"expected a history that is whole, found: {'; '.join(problems)}")
         moves = history.read(self.registrar.model, alias)
         for move in moves:
             if move.to == self.version.number:
@@ -362,11 +390,12 @@ class Audit:
         return f"points to {where}, as the last of {len(moves)} moves says"
 
     def _decisions(self) -> str:
+        self._has_run()
         try:
             kept = records.of(self.version, records.DECISION)
             overtaken = {_field(record, "decision_sha256") for record in records.of(self.version, records.OVERTAKEN)}
         except RegistryError as error:
-            raise _BrokenError(str(error)) from error
+            raise _BrokenError(f"expected the run with its records, found: {error}") from error
         moves = [move for alias in ALIASES for move in self._moves(alias) if move.to == self.version.number]
         problems = [f"{record.path} cannot be read" for record in kept if record.content is None]
         by_digest = {record.sha256: record for record in kept}
@@ -374,6 +403,12 @@ class Audit:
             f"expected the decision behind {move} (SHA-256 {move.decision_sha256}), found none: changed or removed"
             for move in moves
             if move.decision_sha256 is not None and move.decision_sha256 not in by_digest
+        ]
+        problems += [
+            f"{name} of {move}: expected {_shown(expected)}, as decided, found {_shown(found)}"
+            for move in moves
+            if move.decision_sha256 in by_digest
+            for name, expected, found in _told_differently(by_digest[move.decision_sha256], move)
         ]
         in_history = {move.decision_sha256 for move in moves}
         problems += [
@@ -418,6 +453,13 @@ def _in(tree: Path, file: str) -> bytes:
         raise _UncheckedError("the commit is not here") from None
 
 
+def _told_differently(record: records.Record, move: alias_history.Move) -> Iterator[tuple[str, Any, Any]]:
+    for name, of_move in TOLD_TWICE.items():
+        decided, moved = _field(record, name), getattr(move, of_move)
+        if decided != moved:
+            yield of_move, decided, moved
+
+
 def _field(record: records.Record, name: str) -> Any:
     return (record.content or {}).get(name)
 
@@ -431,5 +473,6 @@ def audit(project: Path, registrar: Registrar, version: Version, *, deep: bool =
     try:
         with versions.folder(version) as folder:
             return Audit(project, registrar, version, folder, deep).findings()
-    except RegistryError as error:
-        return [Finding(link="model", state=State.BROKEN, detail=f"expected its folder in the artifact store: {error}")]
+    except (RegistryError, ValueError) as error:  # an address that is none is a ValueError
+        detail = f"expected its folder in the artifact store, found: {error}"
+        return [Finding(link="model", state=State.BROKEN, detail=detail)]

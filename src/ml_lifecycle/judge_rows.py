@@ -54,15 +54,27 @@ def score(judge: pd.DataFrame, requests: pd.DataFrame, models: Mapping[str, Onnx
         The rows with the columns of their requests, and a column of probabilities (float32) for each model.
 
     Raises:
-        DataContractError: there is no request for a row, or no column for a feature.
+        DataContractError: there is no request for a row or more than one, or no column for a feature, or the models
+            do not answer the same requests.
     """
-    (key,) = {model.roles.key for model in models.values()} if models else {"row_key"}
-    described = requests.assign(row_key=requests[key].astype("str"))
+    described = _by_key(requests, sorted({model.roles.key for model in models.values()}))
     rows = judge.merge(described, on="row_key", how="left", validate="one_to_one", indicator="_found")
     if missing := int((rows.pop("_found") != "both").sum()):
         raise DataContractError(f"{missing} of {len(rows)} judge rows have no request: run data_engineering again")
     columns = {name: rows[name].to_numpy() for name in described.columns}
     return rows.assign(**{name: _probabilities(columns, model, name) for name, model in models.items()})
+
+
+def _by_key(requests: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Name each request as its row is named."""
+    if len(keys) > 1:
+        raise DataContractError(f"the models name their rows by different columns: {', '.join(keys)}")
+    if keys[0] not in requests:
+        raise DataContractError(f"the requests have no column '{keys[0]}', which names their rows")
+    named = requests.assign(row_key=requests[keys[0]].astype("str"))
+    if repeated := int(named["row_key"].duplicated().sum()):
+        raise DataContractError(f"{repeated} keys of the requests stand there more than once")
+    return named
 
 
 def _probabilities(columns: dict[str, features.Array], model: OnnxModel, name: str) -> features.Array:

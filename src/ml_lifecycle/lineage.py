@@ -5,6 +5,7 @@ from typing import Any
 from ml_lifecycle import prediction_log
 from ml_lifecycle.errors import LifecycleError, RegistryError
 from ml_lifecycle.metrics import METRICS
+from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.prediction_log import Prediction
 from ml_lifecycle.promotion import ALIASES, signature_of
 from ml_lifecycle.registry import records, versions
@@ -25,15 +26,26 @@ def _verdicts(version: Version) -> dict[str, str]:
     return {title: version.tags[tag] for tag, title in names.items() if tag in version.tags}
 
 
+def _of_folder(version: Version, workspace: Workspace) -> tuple[str, str, dict[str, Any] | None]:
+    """What its folder tells: what came of checking the signature, with which key or why, and how good it is."""
+    try:
+        with versions.folder(version) as folder:
+            return *signature_of(folder, workspace.keys), _quality(folder)
+    except RegistryError as error:
+        return "unchecked", error.message, None
+
+
+def _quality(folder: ModelFolder) -> dict[str, Any] | None:
+    try:
+        return dict(folder.evaluation()["model"])
+    except (RegistryError, KeyError, TypeError, ValueError):
+        return None
+
+
 def in_short(version: Version, workspace: Workspace) -> dict[str, Any]:
     """A version in a few fields; what cannot be read is None."""
     tags = version.tags
-    with versions.folder(version) as folder:
-        found, detail = signature_of(folder, workspace.keys)
-        try:
-            quality = folder.evaluation()["model"]
-        except (RegistryError, KeyError, ValueError):
-            quality = None
+    found, detail, quality = _of_folder(version, workspace)
     return {
         "version": version.number,
         "aliases": list(version.aliases),
@@ -51,12 +63,12 @@ def in_short(version: Version, workspace: Workspace) -> dict[str, Any]:
 
 def in_full(version: Version, workspace: Workspace) -> dict[str, Any]:
     """A version with everything that is recorded of it."""
-    with versions.folder(version) as folder:
-        try:
+    try:
+        with versions.folder(version) as folder:
             origin = folder.provenance()
             record: dict[str, Any] | None = origin.model_dump(mode="json", exclude={"run": {"git": {"patch"}}})
-        except LifecycleError:
-            record = None
+    except LifecycleError:
+        record = None
     return {
         **in_short(version, workspace),
         "run": version.run_id,

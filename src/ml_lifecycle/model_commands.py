@@ -18,6 +18,9 @@ from ml_lifecycle.nested import flat
 
 EXIT = {Answer.YES: 0, Answer.NO: 1, Answer.CANNOT: 2}
 MARKS = {"holds": "✓", "broken": "✗", "cannot be checked here": "?", "yes": "✓", "no": "✗", "cannot decide": "?"}
+CLEAN = {True: "clean", False: "dirty", None: "unknown whether clean"}
+#: What every record has, decisions and reproductions alike.
+IN_RECORDS = {"at", "kind", "by", "where", "answer"}
 SHORT = 8
 
 
@@ -91,9 +94,8 @@ def _short_lines(facts: dict[str, Any]) -> Iterator[str]:
     named = " ".join(f"@{alias}" for alias in facts["aliases"])
     yield f"Version {facts['version']}  {named or '(no alias)'}  made {facts['created']}"
     yield f"  model     SHA-256 {facts['digest']}, signature {facts['signature']}: {facts['signature_detail']}"
-    clean = {True: "clean", False: "dirty", None: "unknown whether clean"}[facts["clean"]]
     data = ", ".join(f"{name} {md5[:SHORT]}" for name, md5 in facts["data"].items())
-    yield f"  code      {(facts['commit'] or 'unknown')[:SHORT]} ({clean})"
+    yield f"  code      {(facts['commit'] or 'unknown')[:SHORT]} ({CLEAN[facts['clean']]})"
     yield f"  data      {data or 'unknown'}"
     if facts["metrics"]:
         yield "  quality   " + ", ".join(f"{name} {interval(figure)}" for name, figure in facts["metrics"].items())
@@ -122,7 +124,7 @@ def show(workspace: Any, version: str) -> Report:
 
 
 def _record_line(kept: dict[str, Any] | None) -> str:
-    if kept is None:
+    if kept is None or not kept.keys() >= IN_RECORDS:
         return "a record that cannot be read"
     about = f" for @{kept['alias']}" if "alias" in kept else ""
     why = f": {kept['reason']}" if kept.get("reason") else ""
@@ -356,7 +358,7 @@ def trace(workspace: Any, request_id: str) -> Report:
         f"Request     {prediction.request_key or 'without a key'}",
         f"Version     {version.number} of '{version.name}', SHA-256 {version.digest}",
         f"Run         {version.run_id}, started {run.get('started_at', 'unknown')}",
-        f"Commit      {facts['commit']} ({'clean' if facts['clean'] else 'dirty'})",
+        f"Commit      {facts['commit']} ({CLEAN[facts['clean']]})",
         *[f"Data        {name} MD5 {md5}" for name, md5 in facts["data"].items()],
         *[f"Parameter   {name} = {value}" for name, value in flat(run.get("parameters", {})).items()],
         f"Environment Python {environment.get('python')}, {environment.get('platform')}",

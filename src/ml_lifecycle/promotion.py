@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml_lifecycle import alias_history, gate, judge_rows, whoami
 from ml_lifecycle.alias_history import AliasHistory, Draft, Move, MovedError
-from ml_lifecycle.errors import DataContractError, LifecycleError, ProvenanceError, RegistryError
+from ml_lifecycle.errors import DataContractError, LifecycleError
 from ml_lifecycle.gate import Answer, Evidence, RuleAnswer
 from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.onnx_model import OnnxModel
@@ -114,15 +114,15 @@ class Registrar:
             PromotionError: there is none before.
             MovedError: somebody else moved it meanwhile.
         """
-        moves = self.history.read(self.model, alias)
-        back = alias_history.previous(moves)
+        expected = self.incumbent(alias)  # before the history is read: who moves it meanwhile is noticed
+        back = alias_history.previous(self.history.read(self.model, alias))
         if back is None:
             raise PromotionError(
                 f"There is nothing to roll @{alias} of '{self.model}' back to: its history names no version before "
-                f"version {self.incumbent(alias)}. Promote another one: `kedro model promote`."
+                f"version {expected}. Promote another one: `kedro model promote`."
             )
         version = versions.find(self.model, back)
-        return self._move(self._draft(version, alias, "rollback", reason), self.incumbent(alias))
+        return self._move(self._draft(version, alias, "rollback", reason), expected)
 
     def _draft(
         self, version: Version, alias: str, action: Literal["first", "promote", "rollback"], reason: str
@@ -161,9 +161,10 @@ def signature_of(folder: ModelFolder, keys: Keys) -> tuple[Literal["verified", "
 
 
 def _tried(attempt: Callable[[], Result]) -> Result | None:
+    """Read or measure something in a local folder; None if its files do not allow it."""
     try:
         return attempt()
-    except (RegistryError, ProvenanceError, ValueError, OSError):
+    except Exception:  # noqa: BLE001 - whatever changed bytes make the readers raise
         return None
 
 
@@ -187,12 +188,16 @@ def _evaluation(stored: ModelFolder, version: Version) -> dict[str, Any]:
 
 
 def _rows(
-    challenger: ModelFolder, incumbent: Version, keys: Keys, table: Callable[[str], pd.DataFrame]
+    version: Version, challenger: ModelFolder, registrar: Registrar, number: str, table: Callable[[str], pd.DataFrame]
 ) -> tuple[pd.DataFrame | None, str]:
     """Score the judge rows with both models now; or say why that is impossible."""
     try:
+        incumbent = versions.find(version.name, number)
         with versions.folder(incumbent) as stored:
-            models = {"challenger": challenger.model(), "incumbent": versions.verified(incumbent, stored, keys)}
+            models = {
+                "challenger": versions.refuse_another(version, challenger),
+                "incumbent": versions.verified(incumbent, stored, registrar.keys),
+            }
             judge = judge_rows.select(table("model_input"), challenger.provenance(), stored.provenance())
             return judge_rows.score(judge, table("requests"), models), ""
     except LifecycleError as error:
@@ -216,7 +221,7 @@ def gather(
         origin = _tried(stored.provenance)
         rows, problem = None, ""
         if number is not None:
-            rows, problem = _rows(stored, versions.find(version.name, number), registrar.keys, table)
+            rows, problem = _rows(version, stored, registrar, number, table)
         found, detail = signature_of(stored, registrar.keys)
         return Evidence(
             alias=alias,
@@ -226,7 +231,7 @@ def gather(
             signature_detail=detail,
             evaluation=_tried(lambda: _evaluation(stored, version)),
             tolerance=tolerance,
-            latency_ms=_tried(lambda: time_of_one(stored.model(), stored.probe())),
+            latency_ms=_tried(lambda: time_of_one(versions.refuse_another(version, stored), stored.probe())),
             incumbent=number,
             rows=rows,
             rows_problem=problem,

@@ -76,15 +76,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Place:
-    """A worktree in which a run is repeated."""
+    """A worktree in which a run is repeated, with an environment that was built in it, or in another."""
 
     tree: Path
     run: RunRecord
+    environment: Path
 
     @property
     def python(self) -> Path:
-        """The interpreter of its own environment."""
-        return self.tree / ".venv/bin/python"
+        """The interpreter of its environment."""
+        return self.environment / "bin/python"
 
     def variables(self, *, with_store: bool) -> dict[str, str]:
         """The variables of its commands: nothing of the caller's project, and its servers only if asked for."""
@@ -179,9 +180,12 @@ class Reproduction:
     def places(self) -> list[Place]:
         """One place if one code made data and model, two if the data came from another."""
         run, data = self.provenance.run, self.provenance.data
+        tree, first = self.root / "run", self.root / "data"
         if data is None or _origin(data.run) == _origin(run):
-            return [Place(self.root / "run", run)]
-        return [Place(self.root / "data", data.run), Place(self.root / "run", run)]
+            return [Place(tree, run, tree / ".venv")]
+        same = data.run.environment.lock_sha256 == run.environment.lock_sha256
+        environment = (first if same else tree) / ".venv"
+        return [Place(first, data.run, first / ".venv"), Place(tree, run, environment)]
 
     def prepare(self) -> list[Place]:
         """Make worktrees with environment, data and parameters, ready to run.
@@ -192,7 +196,7 @@ class Reproduction:
         places = self.places()
         for place, patch in zip(places, (DATA_CHANGES, CHANGES)[-len(places) :], strict=True):
             self._check_out(place, patch)
-            self._build(place, shared=places[0])
+            self._build(place)
             self._configure(place)
         self._restore(places[0])
         return places
@@ -221,11 +225,9 @@ class Reproduction:
                 f"found {found}."
             )
 
-    def _build(self, place: Place, shared: Place) -> None:
-        """Build the environment from the lock; a second place with the same lock shares the first one's."""
-        same = place.run.environment.lock_sha256 == shared.run.environment.lock_sha256
-        if place is not shared and same:
-            (place.tree / ".venv").symlink_to(shared.tree / ".venv")
+    def _build(self, place: Place) -> None:
+        """Build the environment from the lock, unless another place with the same lock has it."""
+        if place.environment.exists():
             return
         self.say("building the environment from requirements/run.txt")
         python = interpreter(place.run.environment.python, self.python)

@@ -5,6 +5,7 @@ The pair lies outside Git, in ``.keys``; MODEL_SIGNING_KEY and MODEL_VERIFYING_K
 """
 
 import argparse
+import ast
 import contextlib
 import os
 import tempfile
@@ -50,7 +51,7 @@ class Keys:
             MissingKeyError: there is none.
         """
         named = os.environ.get(SIGNING_KEY, "")
-        if named.startswith(_PEM):
+        if _PEM in named:
             with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:  # readable by its owner only
                 file.write(named.replace("\\n", "\n"))
                 file.flush()
@@ -59,9 +60,10 @@ class Keys:
         path = Path(named) if named else self.folder / PRIVATE
         if not named and self.create and not path.exists():
             make(self.folder)
-        if not path.is_file():
+        if not _is_file(path):
+            where = f"the file that {SIGNING_KEY} names" if named else path  # which may be a key without its first line
             raise MissingKeyError(
-                f"There is no key to sign with: {path} does not exist. Make a pair for development with `make keys`, "
+                f"There is no key to sign with: {where} does not exist. Make a pair for development with `make keys`, "
                 f"or let {SIGNING_KEY} name the file of your team's key (or hold it)."
             )
         yield path
@@ -74,7 +76,7 @@ class Keys:
         """
         named = os.environ.get(VERIFYING_KEYS, "")
         paths = [Path(name) for name in named.split(os.pathsep) if name] or [self.folder / PUBLIC]
-        if missing := [str(path) for path in paths if not path.is_file()]:
+        if missing := [str(path) for path in paths if not _is_file(path)]:
             raise MissingKeyError(
                 f"There is no key to verify signatures with: {', '.join(missing)} does not exist. Make a pair for "
                 f"development with `make keys`, or let {VERIFYING_KEYS} name the file of your team's public key, "
@@ -83,8 +85,14 @@ class Keys:
         return paths
 
 
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, or not one at all
+        return path.is_file()
+    return False
+
+
 def make(folder: Path) -> bool:
-    """Make a pair of keys (ECDSA, P-256) in a folder; a pair that is there stays.
+    """Make a pair of keys (ECDSA, P-256) in a folder; a pair that is there stays, and half a one as well.
 
     Returns:
         Whether it is new.
@@ -93,6 +101,8 @@ def make(folder: Path) -> bool:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     private, public = folder / PRIVATE, folder / PUBLIC
+    if public.exists():  # perhaps of a team: what it has signed must stay trusted
+        return False
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     try:
@@ -116,20 +126,28 @@ def sign(folder: Path, private_key: Path) -> None:
 
     Raises:
         MissingKeyError: the file holds no private key on a curve of NIST.
+        SignatureError: there is a link in the folder.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from model_signing import hashing, signing
 
     signature = folder / SIGNATURE
-    signature.unlink(missing_ok=True)
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
         raise MissingKeyError(
             f"{private_key} holds no private key that can sign. Allowed: a PEM file without a password, on the curve "
             "P-256, P-384 or P-521, as `make keys` makes it."
         ) from None
+    if links := _links(folder):
+        raise SignatureError(f"it cannot be signed: {links} is a link, and what it leads to may change")
     files = hashing.Config().set_ignored_paths(paths=[Path(name) for name in NOT_SIGNED], ignore_git_paths=False)
+    signature.unlink(missing_ok=True)
     config.set_hashing_config(files).sign(folder, signature)
+
+
+def _links(folder: Path) -> str:
+    return ", ".join(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()))
 
 
 def verify(folder: Path, public_keys: list[Path]) -> Path:
@@ -139,11 +157,14 @@ def verify(folder: Path, public_keys: list[Path]) -> Path:
         The public key that fits.
 
     Raises:
+        MissingKeyError: a file holds no public key.
         SignatureError: it is not signed, not by one of the keys, or a file was changed, added or removed.
     """
     signature = folder / SIGNATURE
     if not signature.is_file():
         raise SignatureError("it is not signed")
+    if links := _links(folder):
+        raise SignatureError(f"it is not what was signed: {links} is a link")
     refused = ""
     for key in public_keys:
         refused = _refusal(folder, signature, key)
@@ -160,10 +181,16 @@ def _refusal(folder: Path, signature: Path, public_key: Path) -> str:
     files = hashing.Config().set_ignored_paths(paths=[Path(name) for name in NOT_SIGNED], ignore_git_paths=False)
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    except Exception:  # noqa: BLE001 - whatever the key's bytes make the parsers raise
+        raise MissingKeyError(
+            f"{public_key} holds no public key to verify signatures with. Allowed: a PEM file on the curve P-256, "
+            "P-384 or P-521, as `make keys` makes it."
+        ) from None
+    try:
         config.set_hashing_config(files).verify(folder, signature)
     except Exception as error:  # noqa: BLE001 - whatever the signature's bytes make the parsers raise
         if "Signature mismatch" in str(error):
-            return f"it is not what was signed: {str(error).partition(': ')[2]}"
+            return f"it is not what was signed: {'; '.join(ast.literal_eval(str(error).partition(': ')[2]))}"
         return "it is signed by a key that is not trusted, or its signature is damaged"
     return ""
 

@@ -1,8 +1,10 @@
 """The last thing a run prints."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
@@ -10,8 +12,14 @@ from kedro.pipeline import Node, Pipeline
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import CSVDataset
 
+import candidates
+from candidates import NAME, World
+from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
 from ml_lifecycle.hooks import SummaryHook
 from ml_lifecycle.metrics import METRICS
+from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS
+
+pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 
 NEXT = "Next         `kedro viz run` (pipelines), `make ui` (runs and models), `dvc repro` (what is out of date)"
 REPORT = {
@@ -100,3 +108,74 @@ def test_names_pictures_and_card(
     names = [*curves, "model_card", "model_card_page"]
     lines = summary(capsys, **{name: JSONDataset(filepath=str(tmp_path / name)) for name in names})
     assert [f"Pictures     {' '.join(curves)}", "Model card   model_card_page"] == lines[1:3]
+
+
+class TestRegistered:
+    """What a run registered, and who answers now."""
+
+    @pytest.fixture
+    def world(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+        """Make an empty registry."""
+        for name in (SIGNING_KEY, VERIFYING_KEYS):
+            monkeypatch.delenv(name, raising=False)
+        with candidates.world(tmp_path) as made:
+            yield made
+
+    @pytest.fixture
+    def entry(self, world: World) -> RegisteredModelDataset:
+        """Return the catalog's entry."""
+        registry = {
+            "model": NAME,
+            "alias": "production",
+            "promote_first": "clean_tree",
+            "history": str(world.folder / "history"),
+            "development_keys": False,
+        }
+        lock = str(candidates.lock(world.folder))
+        return RegisteredModelDataset(registry=registry, alias="production", lock=lock, keys=str(world.keys.folder))
+
+    def test_the_first_version(self, capsys: pytest.CaptureFixture[str], entry: RegisteredModelDataset) -> None:
+        """Number, digest, decision and aliases are told."""
+        entry.save(candidates.candidate())
+        capsys.readouterr()
+        assert summary(capsys, registered_model=entry) == [
+            "",
+            f"Registered 'small_model' version 1, SHA-256 {candidates.small_model().digest}",
+            "  promoted to staging and production: the first version, and the gate says yes",
+            "  aliases: @production = version 1, @staging = version 1",
+            NEXT,
+        ]
+
+    def test_a_refused_version(self, capsys: pytest.CaptureFixture[str], entry: RegisteredModelDataset) -> None:
+        """Why a version got no alias is told with the figures."""
+        strict = candidates.PARAMETERS | {"gate": candidates.GATE | {"floors": {"roc_auc": 0.9}}}
+        entry.save(candidates.candidate(parameters=strict))
+        capsys.readouterr()
+        lines = summary(capsys, registered_model=entry)
+        assert lines[2].startswith("  not promoted to staging: no: floors: roc_auc 0.8000, needed: at least 0.9")
+        assert lines[3] == "  aliases: none"
+
+    def test_only_what_this_run_made(
+        self, capsys: pytest.CaptureFixture[str], world: World, entry: RegisteredModelDataset
+    ) -> None:
+        """A version of an earlier run is not told as made, but where the aliases point is."""
+        world.promote(world.add())
+        entry.save(candidates.candidate(candidates.small_model(0.75)))
+        capsys.readouterr()
+        lines = summary(capsys, registered_model=entry)
+        assert ["Registered 'small_model' version 2"] == [line[:34] for line in lines if line.startswith("Registered")]
+        assert lines[2:4] == [
+            "  not promoted: version 1 is in production; compare them: `kedro model promote 2 --to production`",
+            "  aliases: @production = version 1",
+        ]
+
+    def test_without_a_run(self, capsys: pytest.CaptureFixture[str], entry: RegisteredModelDataset) -> None:
+        """Without an open run nobody can say what it registered."""
+        entry.save(candidates.candidate())
+        mlflow.end_run()
+        capsys.readouterr()
+        assert summary(capsys, registered_model=entry) == ["", NEXT]
+
+    def test_another_kind_of_registry(self, capsys: pytest.CaptureFixture[str], world: World) -> None:
+        """A catalog that keeps the model elsewhere has no versions to tell."""
+        assert summary(capsys, registered_model=MemoryDataset()) == ["", NEXT]

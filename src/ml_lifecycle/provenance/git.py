@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from ml_lifecycle.errors import ProvenanceError
@@ -42,9 +43,20 @@ def _git(project: Path, *arguments: str, **variables: str) -> bytes:
         ) from None
 
 
-def _untracked(project: Path) -> list[Path]:
+def _new(project: Path) -> dict[str, Path]:
+    """Map the names of files that the commit lacks and that are not ignored to where they are, staged or not."""
     listed = _git(project, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
-    return [project / name.decode() for name in sorted(filter(None, listed))]
+    untracked = [project / os.fsdecode(name) for name in filter(None, listed)]
+    root = Path(os.fsdecode(_git(project, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+    added = ("diff", "--name-only", "-z", "--no-renames", "--no-relative", "--diff-filter=A", "HEAD")
+    staged = [root / os.fsdecode(name) for name in filter(None, _git(project, *added).split(b"\0"))]
+    found = {os.path.relpath(path, project): path for path in untracked}
+    found |= {os.path.relpath(path, project.resolve()): path for path in staged}
+    return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
+
+
+def _content(path: Path) -> bytes:
+    return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 def _holds_secret(patch: bytes) -> bool:
@@ -54,12 +66,12 @@ def _holds_secret(patch: bytes) -> bool:
     return b"PRIVATE KEY-----" in patch or any(value in patch for value in known)
 
 
-def _patch(project: Path, untracked: list[Path]) -> bytes | None:
+def _patch(project: Path, new: Iterable[Path]) -> bytes | None:
     """All changes as `git apply` takes them, new files included; None if they are large or hold a secret.
 
     New files are added to an index and objects of their own, so that the repository stays as it is.
     """
-    if sum(path.stat().st_size for path in untracked) > LARGEST_PATCH:
+    if sum(path.lstat().st_size for path in new) > LARGEST_PATCH:
         return None
     with tempfile.TemporaryDirectory() as folder:
         index, objects = Path(folder) / "index", Path(folder) / "objects"
@@ -79,20 +91,19 @@ def _patch(project: Path, untracked: list[Path]) -> bytes | None:
 def describe(project: Path) -> GitState:
     """Describe the code in the folder ``project``.
 
-    The digest covers the changes of tracked files and the names and contents of files that are
-    neither tracked nor ignored; a clean tree has the digest of nothing.
+    The digest covers the changes of the commit's files, and the names and contents of new files that
+    are not ignored, staged or not; a clean tree has the digest of nothing.
 
     Raises:
         ProvenanceError: there is no git, no repository or no commit.
     """
     commit = _git(project, "rev-parse", "HEAD").decode().strip()
-    digest = hashlib.sha256(_git(project, *DIFF, "HEAD"))
-    untracked = _untracked(project)
-    for path in untracked:
-        name = str(path.relative_to(project)).encode()
-        digest.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    digest = hashlib.sha256(_git(project, *DIFF, "--diff-filter=a", "HEAD"))
+    new = _new(project)
+    for name, path in new.items():
+        digest.update(os.fsencode(name) + b"\0" + hashlib.sha256(_content(path)).digest())
     dirty = digest.hexdigest() != hashlib.sha256().hexdigest()
-    patch = _patch(project, untracked) if dirty else None
+    patch = _patch(project, new.values()) if dirty else None
     return GitState(commit=commit, dirty=dirty, diff_sha256=digest.hexdigest(), patch=patch)
 
 

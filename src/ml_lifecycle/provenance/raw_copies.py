@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,10 @@ def _read(file: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
 
 
+def _folder(stage: Mapping[str, Any]) -> str:
+    return str(stage.get("do", stage).get("wdir", "."))  # "do": of a stage with "foreach"
+
+
 def _outs(file: Path) -> Iterator[tuple[Path, str]]:
     """Yield path and MD5 of what a dvc.lock or a .dvc file locks; a stage's folder stands in dvc.yaml."""
     content = _read(file)
@@ -29,11 +34,12 @@ def _outs(file: Path) -> Iterator[tuple[Path, str]]:
     else:
         stages = content.get("stages", {})
         described = _read(file.with_name("dvc.yaml")).get("stages", {})
-        folders = {name: described.get(name.partition("@")[0], {}).get("wdir", ".") for name in stages}
+        folders = {name: _folder(described.get(name.partition("@")[0], {})) for name in stages}
     for name, stage in stages.items():
         for out in stage.get("outs", []):
             if "md5" in out:
-                yield (file.parent / folders[name] / out["path"]).resolve(), out["md5"]
+                place = file.parent / folders[name] / out["path"]
+                yield Path(os.path.normpath(place)), out["md5"]  # what is there may be a link into the cache
 
 
 def recorded(tree: Path) -> dict[str, str]:
@@ -58,6 +64,15 @@ class Copy:
     problem: str
 
 
+def _holds(store: Any, oid: str) -> bool:
+    """Whether an object is there; DVC's own answer is no if the place does not answer."""
+    try:
+        store.fs.info(store.oid_to_path(oid))
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _digest(store: Any, oid: str) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     with store.fs.open(store.oid_to_path(oid), "rb") as file:
@@ -78,6 +93,13 @@ def _objects(store: Any, raw: RawInput) -> Iterator[tuple[str, int | None]]:
 
 
 def _problem(store: Any, raw: RawInput, *, deep: bool) -> str:
+    try:
+        return _difference(store, raw, deep=deep)
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:  # of a folder whose list or files are damaged
+        return f"expected a folder with all its files, found {type(error).__name__}: {error}"
+
+
+def _difference(store: Any, raw: RawInput, *, deep: bool) -> str:
     for oid, size in _objects(store, raw):
         found = store.fs.info(store.oid_to_path(oid))["size"]
         if size is not None and found != size:
@@ -111,7 +133,7 @@ def check(
             try:
                 store = opened()
                 for name, raw in raw_inputs.items():
-                    if store.exists(raw.md5):
+                    if _holds(store, raw.md5):
                         copies[name].append(Copy(place, _problem(store, raw, deep=deep)))
             except Exception as error:  # noqa: BLE001 - whatever a remote raises: the other place can still be asked
                 failed(place, error)

@@ -1,5 +1,6 @@
 """Collecting the record of a run at its start."""
 
+import contextlib
 import hashlib
 import platform
 import re
@@ -13,9 +14,7 @@ from ml_lifecycle.provenance import git
 from ml_lifecycle.provenance.record import Environment, RunRecord, digest_of_parameters
 
 LOCK = Path("requirements/run.txt")
-
-
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
 def _read_lock(project: Path) -> bytes:
@@ -36,7 +35,11 @@ def deviations(lock: str) -> dict[str, str]:
     locked: dict[str, set[str]] = {}
     for name, version in _PIN.findall(lock):
         locked.setdefault(_plain(name), set()).add(version)
-    installed = {_plain(found.metadata["Name"]): found.version for found in metadata.distributions()}
+    installed: dict[str, str] = {}
+    for found in metadata.distributions():
+        with contextlib.suppress(FileNotFoundError):  # pip has left a folder behind
+            if "Name" in found.metadata and "Version" in found.metadata:
+                installed.setdefault(_plain(found.metadata["Name"]), found.version)  # Python imports the first of two
     return {
         name: installed[name]
         for name, versions in sorted(locked.items())

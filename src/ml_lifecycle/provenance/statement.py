@@ -6,7 +6,7 @@ What SLSA has no field for stands in its extension field ``mlLifecycle_details``
 """
 
 import json
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
@@ -20,9 +20,10 @@ from ml_lifecycle.provenance.record import (
     RunRecord,
 )
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "urn:ml-lifecycle:kedro-run:v1"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
+BUILD_TYPE: Final = "urn:ml-lifecycle:kedro-run:v1"
+SCHEMA_VERSION: Final = 2
 CODE, LOCK = "code", "requirements/run.txt"
 
 
@@ -63,7 +64,7 @@ class ExternalParameters(_Part):
 class BuildDefinition(_Part):
     """How to make it again, and of what: the commit, the lock and the raw tables."""
 
-    build_type: Literal["urn:ml-lifecycle:kedro-run:v1"] = Field(BUILD_TYPE, alias="buildType")  # type: ignore[arg-type]
+    build_type: Literal["urn:ml-lifecycle:kedro-run:v1"] = Field(alias="buildType")
     external_parameters: ExternalParameters = Field(alias="externalParameters")
     resolved_dependencies: list[Resource] = Field(alias="resolvedDependencies")
 
@@ -92,7 +93,7 @@ class RunDetails(_Part):
 class Details(_Part):
     """What SLSA has no field for."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[2]
     parameters_sha256: str
     git: GitState
     environment: Environment
@@ -112,9 +113,9 @@ class Predicate(_Part):
 class Statement(_Part):
     """An in-toto Statement about one model."""
 
-    type: Literal["https://in-toto.io/Statement/v1"] = Field(STATEMENT_TYPE, alias="_type")  # type: ignore[arg-type]
+    type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: list[Subject] = Field(min_length=1, max_length=1)
-    predicate_type: Literal["https://slsa.dev/provenance/v1"] = Field(PREDICATE_TYPE, alias="predicateType")  # type: ignore[arg-type]
+    predicate_type: Literal["https://slsa.dev/provenance/v1"] = Field(alias="predicateType")
     predicate: Predicate
 
 
@@ -135,9 +136,12 @@ def of(provenance: Provenance, name: str) -> Statement:
     made = [Resource(name=file, digest={"sha256": digest}) for file, digest in sorted(provenance.files.items())]
     data = provenance.data
     return Statement(
+        type=STATEMENT_TYPE,
         subject=[Subject(name=name, digest={"sha256": provenance.model_sha256})],
+        predicate_type=PREDICATE_TYPE,
         predicate=Predicate(
             build_definition=BuildDefinition(
+                build_type=BUILD_TYPE,
                 external_parameters=ExternalParameters(
                     environment=run.kedro_environment,
                     pipelines=run.pipelines,
@@ -155,6 +159,7 @@ def of(provenance: Provenance, name: str) -> Statement:
                 byproducts=made,
             ),
             details=Details(
+                schema_version=SCHEMA_VERSION,
                 parameters_sha256=run.parameters_sha256,
                 git=run.git,
                 environment=run.environment,
@@ -173,10 +178,17 @@ def write(provenance: Provenance, name: str) -> str:
     return text
 
 
+def _by_name(resources: list[Resource]) -> dict[str, Resource]:
+    named = {resource.name: resource for resource in resources}
+    if len(named) != len(resources):
+        raise ValueError(f"of {', '.join(resource.name for resource in resources)}, one stands there twice")
+    return named
+
+
 def _record_of(statement: Statement) -> Provenance:
     definition, details = statement.predicate.build_definition, statement.predicate.details
     chosen = definition.external_parameters
-    dependencies = {resource.name: resource for resource in definition.resolved_dependencies}
+    dependencies = _by_name(definition.resolved_dependencies)
     told_twice = {
         CODE: (dependencies[CODE].digest.get("gitCommit"), details.git.commit),
         LOCK: (dependencies[LOCK].digest.get("sha256"), details.environment.lock_sha256),
@@ -197,14 +209,16 @@ def _record_of(statement: Statement) -> Provenance:
         ),
         data=details.data,
         raw_inputs={
-            name: RawInput(path=str(raw.uri), md5=raw.digest["md5"], size=raw.annotations["size"])
+            name: RawInput.model_validate({"path": raw.uri, "md5": raw.digest["md5"], "size": raw.annotations["size"]})
             for name, raw in dependencies.items()
             if name not in told_twice
         },
         model_sha256=statement.subject[0].digest["sha256"],
         probe_sha256=details.probe_sha256,
         judge_sha256=details.judge_sha256,
-        files={made.name: made.digest["sha256"] for made in statement.predicate.run_details.byproducts},
+        files={
+            name: made.digest["sha256"] for name, made in _by_name(statement.predicate.run_details.byproducts).items()
+        },
     )
 
 
@@ -222,6 +236,8 @@ def read(text: str | bytes) -> Provenance:
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         where = ".".join(map(str, error.errors()[0]["loc"])) if isinstance(error, ValidationError) else ""
         said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        if isinstance(error, KeyError):
+            said = f"{said} is missing"
         raise ProvenanceError(
             f"The record of the model's origin cannot be read: {where or 'it'}: {said}. Known are records of "
             f"the schema versions 1 and 2 (docs/reference/provenance.md)."

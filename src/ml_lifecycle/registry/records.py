@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import tempfile
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -70,9 +72,10 @@ def of(version: Version, kind: str) -> list[Record]:
 
 
 def _read(run_id: str, path: str) -> Record:
-    text = mlflow.artifacts.load_text(f"runs:/{run_id}/{path}")
+    with tempfile.TemporaryDirectory() as temporary:  # as bytes: read as text, other ends of lines would look the same
+        kept = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{path}", dst_path=temporary)).read_bytes()
     try:
-        content = json.loads(text)
+        content = json.loads(kept)
     except ValueError:
         content = None
-    return Record(path, hashlib.sha256(text.encode()).hexdigest(), content if isinstance(content, dict) else None)
+    return Record(path, hashlib.sha256(kept).hexdigest(), content if isinstance(content, dict) else None)

@@ -285,7 +285,8 @@ def folder(version: Version) -> Iterator[ModelFolder]:
         except (MlflowException, OSError) as error:
             if isinstance(error, MlflowException) and error.error_code not in (*_NOT_THERE, "INTERNAL_ERROR"):
                 raise
-            raise RegistryError(f"The artifacts of {version} cannot be fetched: {error}") from error
+            said = " ".join(str(error).split())
+            raise RegistryError(f"The artifacts of {version} cannot be fetched: {said}") from error
         stored = ModelFolder(Path(path))
         yield stored if (stored.path / PROVENANCE).exists() else ModelFolder(stored.path, _earlier_record(version))
 

@@ -49,7 +49,7 @@ def test_mlflow_command_reads_artifacts(keyless: Workplace, training_run: str) -
     """`mlflow artifacts list` names what the run left, without any key of the object store."""
     listed = json.loads(keyless.run("mlflow", "artifacts", "list", "--run-id", training_run).stdout)
     names = {entry["path"] for entry in listed}
-    assert {*(f"{picture}.png" for picture in PICTURES), "model_card.md", "provenance.json"} <= names
+    assert {*(f"{picture}.png" for picture in PICTURES), "model_card.md", "records"} <= names
 
 
 def test_mlflow_command_reads_models(keyless: Workplace, tmp_path: Path) -> None:

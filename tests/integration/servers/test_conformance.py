@@ -1,7 +1,6 @@
 """The same commit, data and parameters, on files and on servers: the same model and the same record."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,14 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 
+from ml_lifecycle.provenance import statement
+from ml_lifecycle.provenance.record import Provenance
 from project_copy import MODEL, ProjectCopy
 from servers import Stack, Workplace
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
-OWN_FIELDS = ("started_at", "kedro_environment")
+OWN_FIELDS = {"started_at", "kedro_environment"}
 OWN_TAGS = ("kedro.environment",)
 BUCKET = "ml-data"
 
@@ -35,16 +36,17 @@ def remote_version(remote_run: Workplace, stack: Stack) -> ModelVersion:
     return MlflowClient(stack.tracking_uri).get_model_version(MODEL, "1")
 
 
-def provenance(version: ModelVersion, tracking_uri: str) -> dict[str, Any]:
+def provenance(version: ModelVersion, tracking_uri: str) -> Provenance:
     """Read the record of a version."""
-    uri = f"runs:/{version.run_id}/provenance.json"
-    return json.loads(Path(download_artifacts(uri, tracking_uri=tracking_uri)).read_text(encoding="utf-8"))
+    stored = MlflowClient(tracking_uri).get_logged_model(version.source.removeprefix("models:/"))
+    uri = f"{stored.artifact_location}/provenance.json"
+    return statement.read(Path(download_artifacts(uri, tracking_uri=tracking_uri)).read_bytes())
 
 
-def without_own_fields(record: dict[str, Any]) -> dict[str, Any]:
+def without_own_fields(record: Provenance) -> dict[str, Any]:
     """Drop what tells one environment from another."""
-    run = {name: value for name, value in record["run"].items() if name not in OWN_FIELDS}
-    return {**record, "run": run}
+    runs = [run.model_dump(exclude=OWN_FIELDS) for run in record.runs]
+    return {**record.model_dump(exclude={"run": True, "data": {"run"}}), "runs": runs}
 
 
 def test_the_model_is_byte_equal(local_run: ProjectCopy, remote_run: Workplace, stack: Stack) -> None:
@@ -78,7 +80,7 @@ def test_the_records_are_equal(
     local = provenance(local_version, f"sqlite:///{local_run.path / 'mlflow.db'}")
     remote = provenance(remote_version, stack.tracking_uri)
     assert without_own_fields(local) == without_own_fields(remote)
-    assert ("base", "minio") == (local["run"]["kedro_environment"], remote["run"]["kedro_environment"])
+    assert ("base", "minio") == (local.run.kedro_environment, remote.run.kedro_environment)
 
 
 def test_the_tags_are_equal(local_version: ModelVersion, remote_version: ModelVersion) -> None:
@@ -95,19 +97,26 @@ def test_the_predictions_are_equal(local_run: ProjectCopy, remote_run: Workplace
     local = pd.read_parquet(local_run.path / "data/07_model_output/predictions.parquet")
     with stack.store.files().open(f"{BUCKET}/07_model_output/predictions.parquet") as file:
         remote = pd.read_parquet(file)
-    pd.testing.assert_frame_equal(local.drop(columns="scored_at"), remote.drop(columns="scored_at"), check_exact=True)
+    own = ["request_id", "scored_at"]
+    pd.testing.assert_frame_equal(local.drop(columns=own), remote.drop(columns=own), check_exact=True)
+
+
+def without_time(name: str) -> str:
+    """The folder of a file that is named after the time of its run."""
+    return name.partition("/date=")[0]
 
 
 def test_everything_lies_in_the_store(local_run: ProjectCopy, remote_run: Workplace, stack: Stack) -> None:
     """What a local run keeps in data/ lies in the bucket, under the same names; nothing else was written to data/."""
     kept = {"01_raw", "08_reporting"}
     local = {
-        file.relative_to(local_run.path / "data").as_posix()
+        without_time(file.relative_to(local_run.path / "data").as_posix())
         for file in (local_run.path / "data").rglob("*")
         if file.is_file() and file.name != ".gitkeep" and file.relative_to(local_run.path / "data").parts[0] not in kept
     }
-    remote = {name.removeprefix(f"{BUCKET}/") for name in stack.store.files().find(BUCKET)}
-    assert {*local, "ledger.json"} == {name for name in remote if not name.startswith("08_reporting")}
+    history = {f"registry/{MODEL}/{alias}/000001.json" for alias in ("staging", "production")}
+    remote = {without_time(name.removeprefix(f"{BUCKET}/")) for name in stack.store.files().find(BUCKET)}
+    assert {*local, *history, "ledger.json"} == {name for name in remote if not name.startswith("08_reporting")}
     data = remote_run.project.path / "data"
     written = [file for file in data.rglob("*") if file.is_file() and file.name != ".gitkeep"]
     assert {"01_raw"} == {file.relative_to(data).parts[0] for file in written}

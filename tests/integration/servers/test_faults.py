@@ -267,7 +267,7 @@ def test_tracking_server_killed_between_training_and_registration(site: Site, tr
     assert before == site.versions
     site.workplace.run(*SCORE)  # which touches nothing that the run goes on with
     resumed = site.resume(failed)
-    assert ["package_model", "score"] == nodes_of(resumed)
+    assert ["package_model", "score", "log_predictions"] == nodes_of(resumed)
     (new,) = set(site.versions) - set(before)
     assert kept == site.stack.store.files().cat_file(MODEL_FILE)
     version = MlflowClient(site.stack.tracking_uri).get_model_version(MODEL, new)
