@@ -106,7 +106,7 @@ def _reproduce(project: ProjectCopy) -> tuple[float, float]:
             steps.setdefault(line.split()[0], time.perf_counter())
     if process.returncode:
         raise SystemExit("The version was not made again bit for bit.")
-    return time.perf_counter() - start, steps[BUILT] - steps[BUILDING.split()[0]]
+    return time.perf_counter() - start, steps[BUILT] - steps[BUILDING.split(maxsplit=1)[0]]
 
 
 def main() -> None:

@@ -880,7 +880,7 @@ def a_history_without_its_newest_move(site: Site) -> Said:
     before = json.loads(site.read(newest))["found"]
     site.remove(newest)
     site.client.set_registered_model_alias(MODEL, "staging", before)
-    told = f"expected a move in the history of @staging for records/decision-{site.audited}-"
+    told = f"expected a move in the history of @staging for records/{Path(site.decision).name}"
     return {"decisions": (told, "found none: the history was rolled back")}
 
 

@@ -46,6 +46,7 @@ RAW_INPUT_TAG = "dvc."
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 #: What MLflow takes as the name of a run.
 _RUN = re.compile(r"[A-Za-z0-9][\w-]{0,255}")
+_ENVIRONMENT = re.compile(r"\w[\w.-]*")
 #: What a decision and the move because of it both tell: the decision's name of it, and the move's.
 TOLD_TWICE = {
     **{name: name for name in ("alias", "action", "forced", "reason", "by", "where")},
@@ -317,6 +318,8 @@ class Audit:
 
     def _configuration(self, run: RunRecord, tree: Path) -> str:
         _in(tree, str(LOCK))
+        if not _ENVIRONMENT.fullmatch(run.kedro_environment):  # it becomes a path
+            raise _BrokenError(f"expected the name of an environment, found {run.kedro_environment}")
         try:
             found = configuration(tree, run)
         except Exception as error:

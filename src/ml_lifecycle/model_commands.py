@@ -3,9 +3,9 @@
 import functools
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -57,6 +57,9 @@ def _answering(command: Callable[..., Report]) -> Callable[..., None]:
                 click.echo(_json_of(Answer.CANNOT, {"error": error.message}))
             else:
                 error.show()
+            sys.exit(EXIT[Answer.CANNOT])
+        except Exception:  # noqa: BLE001 - a crash must not read as a no
+            traceback.print_exc()
             sys.exit(EXIT[Answer.CANNOT])
         click.echo(_json_of(report.answer, report.facts) if as_json else "\n".join(report.lines))
         sys.exit(EXIT[report.answer])
@@ -228,7 +231,7 @@ def promote(workspace: Any, version: str, alias: str, reason: str, force: bool) 
         )
     chosen = workspace.find(version)
     if alias in chosen.aliases:
-        raise promotion.PromotionError(f"{str(chosen).capitalize()} has @{alias} already. Nothing was moved.")
+        raise promotion.PromotionError(f"{chosen.title} has @{alias} already. Nothing was moved.")
     evidence = promotion.gather(chosen, alias, workspace.registrar, workspace.tolerance, workspace.table)
     asked = promotion.Application(reason, force=force)
     decision = promotion.decide(chosen, evidence, workspace.gate, workspace.parameters["seed"], asked)
@@ -315,14 +318,16 @@ def _move_line(move: Any) -> str:
 def sign(workspace: Any, version: str) -> Report:
     """Sign everything the artifact store keeps of a version."""
     from ml_lifecycle.registry import versions
-    from ml_lifecycle.signing import SIGNATURE
+    from ml_lifecycle.signing import NOT_SIGNED, SIGNATURE
 
     chosen = workspace.find(version)
     with versions.folder(chosen) as folder:
         versions.refuse_another(chosen, folder)
         folder.sign(workspace.keys)
-        versions.store_file(chosen, Path(folder.path / SIGNATURE))
-    return Report(Answer.YES, {"version": chosen.number, "digest": chosen.digest}, [f"Signed {chosen}."])
+        versions.store_file(chosen, folder.path / SIGNATURE)
+        files = sorted(file.name for file in folder.path.iterdir() if file.name not in NOT_SIGNED)
+    facts = {"version": chosen.number, "digest": chosen.digest, "files": files}
+    return Report(Answer.YES, facts, [f"Signed {chosen}, with these files: {', '.join(files)}."])
 
 
 @model.command()

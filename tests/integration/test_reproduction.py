@@ -198,7 +198,31 @@ def _dvc(place: Place, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_dirty_version_is_made_again_with_its_changes(finished_project: ProjectCopy) -> None:
+@pytest.fixture
+def made_again(prepared: tuple[Reproduction, Place], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verdict]:
+    """Return a function: reproduce a version in the environment that was built for the controls, with the same lock."""
+    built = prepared[1].environment
+
+    def use(job: Reproduction, place: Place) -> None:
+        if not place.environment.exists():
+            place.environment.symlink_to(built)
+
+    def run(project: ProjectCopy, version: str) -> Verdict:
+        monkeypatch.setattr(Reproduction, "_build", use)
+        with reproduction(project, version) as job:
+            return reproduce(job, keep=False)
+
+    return run
+
+
+def found_for(verdict: Verdict, what: str) -> set[str]:
+    """What was found for something that was compared, in each of its parts."""
+    return {row.reproduced for row in verdict.rows if row.what.endswith(what)}
+
+
+def test_a_dirty_version_is_made_again_with_its_changes(
+    finished_project: ProjectCopy, made_again: Callable[..., Verdict]
+) -> None:
     """Uncommitted changes, a new file among them, are kept with the version, and applied to its commit."""
     parameters = finished_project.path / "conf/test/parameters_training.yml"
     parameters.write_text(parameters.read_text(encoding="utf-8").replace("n_estimators: 20", "n_estimators: 5"))
@@ -206,24 +230,20 @@ def test_a_dirty_version_is_made_again_with_its_changes(finished_project: Projec
     finished_project.run("kedro", "run", "--env", "test", "--pipelines", "data_engineering,training")
     finished_project.run("git", "checkout", "--quiet", ".")
     (finished_project.path / "notes.md").unlink()
-    said = asked(finished_project, "2")
-    assert "yes" == said["answer"]
-    digests = {row["recorded"] for row in said["rows"] if row["what"] == "changes to it"}
-    assert digests == {
-        MlflowClient(finished_project.tracking_uri).get_model_version(MODEL, "2").tags["git.diff_sha256"]
-    }
+    found = made_again(finished_project, "2")
+    tags = MlflowClient(finished_project.tracking_uri).get_model_version(MODEL, "2").tags
+    assert (Answer.YES, {tags["git.diff_sha256"]}) == (found.answer, found_for(found, "changes to it"))
+    assert "true" == tags["git.dirty"]
 
 
-def test_data_of_another_commit(finished_project: ProjectCopy) -> None:
+def test_data_of_another_commit(finished_project: ProjectCopy, made_again: Callable[..., Verdict]) -> None:
     """Where one commit made the data and another the model, each does its part again, in a worktree of its own."""
     parameters = finished_project.path / "conf/test/parameters_training.yml"
     parameters.write_text(parameters.read_text(encoding="utf-8").replace("n_estimators: 20", "n_estimators: 5"))
     finished_project.commit()
     finished_project.run("kedro", "run", "--env", "test", "--pipelines", "training")
-    said = asked(finished_project, "2")
-    commits = {row["what"]: row["reproduced"] for row in said["rows"] if row["what"].endswith("commit")}
-    assert "yes" == said["answer"]
-    assert 2 == len(set(commits.values())), commits
+    found = made_again(finished_project, "2")
+    assert (Answer.YES, 2) == (found.answer, len(found_for(found, "commit")))
 
 
 class TestCannotDecide:

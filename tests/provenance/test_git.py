@@ -181,10 +181,10 @@ def test_a_staged_file_that_is_gone_is_no_change(repository: Path) -> None:
 
 
 def test_a_forced_file_counts(repository: Path) -> None:
-    """A file that Git ignores, but was told to take, is a change."""
+    """A file that Git ignores, but was told to take, is a change; it is not kept, and no empty patch stands for it."""
     (repository / "run.log").write_text("noise", encoding="utf-8")
     git(repository, "add", "--force", "run.log")
-    assert describe(repository).dirty
+    assert (True, None) == (describe(repository).dirty, describe(repository).patch)
 
 
 def test_a_link_to_nowhere_can_be_described(repository: Path) -> None:

@@ -25,7 +25,7 @@ DIFF = (
 
 #: Bytes of changes that are kept with a model, at most.
 LARGEST_PATCH = 1_000_000
-_SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|SIGNING_KEY$")
+_SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_KEY|SIGNING_KEY$")
 _SHORTEST_SECRET = 8
 
 
@@ -56,14 +56,20 @@ def _new(project: Path) -> dict[str, Path]:
 
 
 def _content(path: Path) -> bytes:
+    if path.is_dir() and not path.is_symlink():
+        raise ProvenanceError(
+            f"{path} is a Git repository of its own within this one, so its state cannot be named. Ignore it in "
+            ".gitignore, move it away, or add it as a submodule."
+        )
     return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 def _holds_secret(patch: bytes) -> bool:
-    """Whether changes hold a private key, or a secret that the environment holds as well."""
+    """Whether changes add a private key, or a secret that the environment holds as well."""
+    added = b"\n".join(line for line in patch.split(b"\n") if line.startswith(b"+"))
     secrets = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
     known = [value.encode() for value in secrets if len(value) >= _SHORTEST_SECRET]
-    return b"PRIVATE KEY-----" in patch or any(value in patch for value in known)
+    return b"PRIVATE KEY-----" in added or any(value in added for value in known)
 
 
 def _patch(project: Path, new: Iterable[Path]) -> bytes | None:
@@ -85,7 +91,8 @@ def _patch(project: Path, new: Iterable[Path]) -> bytes | None:
         _git(project, "read-tree", "HEAD", **variables)
         _git(project, "-c", "core.safecrlf=false", "add", "--all", **variables)
         patch = _git(project, *DIFF, "--cached", "HEAD", **variables)
-    return None if len(patch) > LARGEST_PATCH or _holds_secret(patch) else patch
+    is_kept = 0 < len(patch) <= LARGEST_PATCH and not _holds_secret(patch)  # none if all of it is ignored
+    return patch if is_kept else None
 
 
 def describe(project: Path) -> GitState:

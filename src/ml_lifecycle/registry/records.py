@@ -47,7 +47,7 @@ def store(version: Version, kind: str, content: dict[str, Any], tag: tuple[str, 
         "at": whoami.now(),
     }
     text = json.dumps(full, indent=2, default=str)
-    path = f"{FOLDER}/{kind}-{version.number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
+    path = f"{_prefix(version, kind)}{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
     mlflow.MlflowClient().log_text(version.run_id, text, path)
     versions.set_tag(version, *tag)
     return Record(path, hashlib.sha256(text.encode()).hexdigest(), full)
@@ -66,9 +66,13 @@ def of(version: Version, kind: str) -> list[Record]:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise RegistryError(f"The run {version.run_id}, which made {version}, is gone.") from error
-    prefix = f"{FOLDER}/{kind}-{version.number}-"
+    prefix = _prefix(version, kind)
     paths = sorted(file.path for file in files)  # by time
     return [_read(version.run_id, path) for path in paths if path.startswith(prefix)]
+
+
+def _prefix(version: Version, kind: str) -> str:
+    return f"{FOLDER}/{kind}-{version.name}-{version.number}-"
 
 
 def _read(run_id: str, path: str) -> Record:

@@ -71,8 +71,13 @@ class Version:
         """What was decided as it was registered."""
         return self.tags.get(DECISION, UNDECIDED)
 
+    @property
+    def title(self) -> str:
+        """Name and number, as a sentence begins with them."""
+        return f"Version {self.number} of '{self.name}'"
+
     def __str__(self) -> str:
-        """Name and number."""
+        """Name and number, within a sentence."""
         return f"version {self.number} of '{self.name}'"
 
 
@@ -342,7 +347,7 @@ def verified(version: Version, stored: ModelFolder, keys: Keys) -> OnnxModel:
         raise
     except SignatureError as error:
         raise SignatureError(
-            f"{str(version).capitalize()} is refused: {error}. Nothing was scored. Whoever trusts it signs it: "
+            f"{version.title} is refused: {error}. Nothing was scored. Whoever trusts it signs it: "
             f"`kedro model sign {version.number}`; `kedro model audit {version.number}` tells what else is wrong."
         ) from error
     return refuse_another(version, stored)
@@ -357,7 +362,7 @@ def refuse_another(version: Version, stored: ModelFolder) -> OnnxModel:
     model = stored.model()
     if model.digest != version.digest:
         raise RegistryError(
-            f"{str(version).capitalize()} is damaged: registered with SHA-256 {version.digest}, "
+            f"{version.title} is damaged: registered with SHA-256 {version.digest}, "
             f"stored is {model.digest}. Nothing was scored. Restore the artifact, or point the alias elsewhere."
         )
     return model

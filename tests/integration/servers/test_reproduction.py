@@ -1,0 +1,30 @@
+"""A version made on servers is made again on files, and one made on files is made again on servers."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+
+from project_copy import MODEL, ProjectCopy
+from servers import Stack, Workplace
+
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+
+
+def test_made_on_servers_and_again_on_files(remote_run: Workplace, stack: Stack) -> None:
+    """The version of `minio` is equal when it is made again in `base`, and the verdict is kept on the server."""
+    said = remote_run.run("kedro", "model", "reproduce", "1", "--env", "minio", "--json")
+    assert "yes" == json.loads(said.stdout)["answer"]
+    version = MlflowClient(stack.tracking_uri).get_model_version(MODEL, "1")
+    assert version.tags["reproduced"].startswith("yes: equal")
+
+
+def test_made_on_files_and_again_on_servers(local_run: ProjectCopy, stack: Stack) -> None:
+    """The version of `base` is equal when its tables lie in the object store, of which nothing is left."""
+    before = set(stack.store.files().find("ml-data"))
+    command = ("kedro", "model", "reproduce", "@production", "--on", "minio", "--json")
+    said = Workplace(local_run, stack.variables).run(*command)
+    assert {"yes", "minio"} == {json.loads(said.stdout)[name] for name in ("answer", "on")}
+    assert before == set(stack.store.files().find("ml-data"))
+    progress = [line for line in said.stderr.splitlines() if line.endswith("steps")]
+    assert progress
