@@ -5,6 +5,7 @@ Each check is a function from text to complaints. It is applied to every page, a
 
 import argparse
 import itertools
+import json
 import re
 import shlex
 import shutil
@@ -15,10 +16,20 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import click
 import pytest
+
+from candidates import OPTIONS, SEED, TOLERANCE, candidate
+from ml_lifecycle import gate
+from ml_lifecycle.gate import Evidence
+from ml_lifecycle.model_folder import CARD, MODEL, PROVENANCE
+from ml_lifecycle.provenance import statement
+from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, DATA_REPORT, EVALUATION, PROBE_SET
+from ml_lifecycle.signing import SIGNATURE
+from tampering import LINKS
 
 PROJECT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -117,6 +128,12 @@ def _dvc() -> argparse.ArgumentParser:
         return get_main_parser()
 
 
+def _check_model_signing(arguments: list[str]) -> list[str]:
+    from model_signing._cli import main
+
+    return _check_click(main, arguments)
+
+
 def _check_dvc(arguments: list[str]) -> list[str]:
     from dvc.cli import DvcParserError
 
@@ -198,6 +215,7 @@ CHECKS: dict[str, Check] = {
     "kedro": _check_kedro,
     "dvc": _check_dvc,
     "mlflow": _check_mlflow,
+    "model_signing": _check_model_signing,
     "git": _check_git,
     "python": _check_python,
     "pytest": _check_installed("pytest"),
@@ -254,7 +272,7 @@ def missing_paths(page: str) -> list[str]:
     tops = {path.name for path in PROJECT.iterdir()} | {"build", "mlruns"}
     quoted = re.findall(r"`([\w.-]+/[\w./*<>-]*)`", _without_blocks(page))
     paths = [path for path in quoted if path.partition("/")[0] in tops and "<" not in path]
-    of_one_clone = re.compile(r"\.venv/|mlruns/|\.dvc/config\.local")
+    of_one_clone = re.compile(r"\.venv/|\.keys/|mlruns/|\.dvc/config\.local")
     return [
         path
         for path in paths
@@ -294,6 +312,12 @@ def test_every_command_exists(page: Path) -> None:
         ("dvc reproduce", "dvc does not know: reproduce"),
         ("dvc commit --strong raw_data", "dvc does not know: commit --strong raw_data"),
         ("mlflow iu", "has no 'iu'"),
+        ("kedro model adit 1", "'model' has no 'adit'"),
+        ("kedro model audit 1 --deeply", "No such option '--deeply'"),
+        ("kedro model promote 1 --to productoin", "'productoin' is not one of 'staging', 'production'"),
+        ("kedro model trace", "Missing argument 'REQUEST_ID'"),
+        ("model_signing verify keys", "has no 'keys'"),
+        ("model_signing verify sigstore --signature model.sig model", "Missing option '--identity'"),
         ("git comit", "git has no command 'comit'"),
         ("python -m ml_lifecycles", "no module 'ml_lifecycles'"),
         ("python docs/genrate.py", "no file 'docs/genrate.py'"),
@@ -416,3 +440,104 @@ def test_make_help_lists_what_the_reference_lists(tmp_path: Path) -> None:
 
     targets = [line.split()[0] for line in printed.splitlines()]
     assert targets == re.findall(r"^\| `make ([\w-]+)`", _read(PROJECT / "docs/reference/commands.md"), re.MULTILINE)
+
+
+def first_cells(page: str, heading: str) -> list[list[str]]:
+    """Read the names in backticks from the first column of the first table below a heading that begins so."""
+    below = re.split(rf"^#+ {re.escape(heading)}.*$", page, maxsplit=1, flags=re.MULTILINE)[1]
+    table = re.search(r"^\|.*\n\|[-|]+\|\n((?:\|.*\n)+)", below, re.MULTILINE)
+    assert table is not None, heading
+    return [re.findall(r"`([^`]+)`", row.split("|")[1]) for row in table[1].splitlines()]
+
+
+def test_cells_are_read_from_the_table_below_the_heading() -> None:
+    """Names in prose, in other columns and in other tables are not those of the table."""
+    page = "# A\n\n| x |\n|---|\n| `no` |\n\n## B `c`\n\n`no`\n\n| x | y |\n|---|---|\n| `d`, `e` | `no` |\n| f | |\n"
+
+    assert [["d", "e"], []] == first_cells(page, "B")
+
+
+def _model_commands() -> click.Group:
+    command = _kedro().get_command(click.Context(_kedro()), "model")
+    assert isinstance(command, click.Group)
+    return command
+
+
+def test_every_model_command_is_in_the_reference() -> None:
+    """The reference lists the commands of `kedro model` with their arguments, all of them and no other."""
+    described = [command for (command,) in first_cells(_read(PROJECT / "docs/reference/commands.md"), "kedro model")]
+    there = {
+        " ".join(["kedro model", name, *command.collect_usage_pieces(click.Context(command))[1:]])
+        for name, command in _model_commands().commands.items()
+    }
+
+    assert sorted(there) == sorted(command.replace(" --to ALIAS", "") for command in described)
+
+
+def test_every_option_of_model_commands_is_in_the_reference() -> None:
+    """The reference lists the options of `kedro model`; `--to` stands in the command itself."""
+    page = _read(PROJECT / "docs/reference/commands.md")
+    options = {
+        opt
+        for command in _model_commands().commands.values()
+        for option in command.params
+        if isinstance(option, click.Option)
+        for opt in option.opts
+        if opt.startswith("--")
+    }
+
+    assert options - {"--to"} == set(re.findall(r"^\| `(--[\w-]+)", page, re.MULTILINE))
+
+
+def test_every_link_of_an_audit_is_explained() -> None:
+    """The table of the guide and the audit name the same links."""
+    explained = itertools.chain(*first_cells(_read(PROJECT / "docs/how-to/audit-a-model.md"), "Audit\n"))
+
+    assert sorted(link for link in LINKS if "(data)" not in link) == sorted(explained)
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"), [("docs/how-to/promote-a-model.md", "Promote\n"), ("docs/adr/0012-gate.md", "Decision")]
+)
+def test_every_rule_of_the_gate_is_explained(page: str, heading: str) -> None:
+    """The tables of guide and decision, and the gate, name the same rules in the same order."""
+    evidence = Evidence("production", None, None, "unchecked", "", None, TOLERANCE, None, None, None)
+
+    rules = [answer.rule for answer in gate.judge(evidence, OPTIONS, SEED)]
+    assert rules == list(itertools.chain(*first_cells(_read(PROJECT / page), heading)))
+
+
+def _at(statement: dict[str, Any], place: str) -> str:
+    """Find a value of a statement by the short names that the reference uses, as a tag has it."""
+    predicate = statement["predicate"]
+    resources = predicate["buildDefinition"]["resolvedDependencies"]
+    found: Any = {
+        **statement,
+        "details": predicate["mlLifecycle_details"],
+        "parameters": predicate["buildDefinition"]["externalParameters"],
+        "made of": {resource["name"]: resource for resource in resources},
+    }
+    for step in place.split("."):
+        found = found[int(step)] if isinstance(found, list) else found[step]
+    if isinstance(found, list):
+        return "+".join(found)
+    return str(found).lower() if isinstance(found, bool) else str(found)
+
+
+def test_every_tag_stands_where_the_reference_says() -> None:
+    """The reference lists the tags of a version, all of them and no other, with their places in the statement."""
+    page = _read(PROJECT / "docs/reference/provenance.md")
+    origin = candidate().provenance
+    content = json.loads(statement.write(origin, "small_model"))
+    places = dict(re.findall(r"^\| `([\w.<>]+)` \| `([\w .<>]+)` \|", page, re.MULTILINE))
+
+    found = {tag.replace("<table>", "table"): place.replace("<table>", "table") for tag, place in places.items()}
+    assert origin.tags() == {tag: _at(content, place) for tag, place in found.items()}
+
+
+def test_every_file_beside_the_model_is_in_the_reference() -> None:
+    """The reference lists the files that a version can have, all of them and no other."""
+    described = first_cells(_read(PROJECT / "docs/reference/provenance.md"), "Files beside the model")
+    files = {MODEL, PROVENANCE, CARD, EVALUATION, DATA_REPORT, PROBE_SET, CHANGES, DATA_CHANGES, SIGNATURE}
+
+    assert sorted(files) == sorted(itertools.chain(*described))
