@@ -316,7 +316,7 @@ def test_every_command_exists(page: Path) -> None:
         ("kedro model audit 1 --deeply", "No such option '--deeply'"),
         ("kedro model promote 1 --to productoin", "'productoin' is not one of 'staging', 'production'"),
         ("kedro model trace", "Missing argument 'REQUEST_ID'"),
-        ("model_signing verify keys", "has no 'keys'"),
+        ("model_signing veriyf key --signature model.sig --public_key signing.pub model", "has no 'veriyf'"),
         ("model_signing verify sigstore --signature model.sig model", "Missing option '--identity'"),
         ("git comit", "git has no command 'comit'"),
         ("python -m ml_lifecycles", "no module 'ml_lifecycles'"),
