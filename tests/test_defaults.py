@@ -17,6 +17,7 @@ SWITCHES = {
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     "AWS_RETRY_MODE": "standard",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 NUMBERS = {  # how patient clients are, which the file decides
@@ -164,5 +165,6 @@ class TestLibraries:
         """MLflow knows each of its variables, and takes them for numbers and switches."""
         numbers = {name: int(EXPECTED[name]) for name in NUMBERS if name.startswith("MLFLOW_")}
         switches = dict.fromkeys(("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"), True)
+        switches["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = False
         seen = in_new_process(f"import ml_lifecycle\nNAMES = {list(EXPECTED)}\n{MLFLOW}")
         assert {**numbers, **switches} == seen

@@ -49,8 +49,8 @@ def test_own_table_knows_no_flights(pipelines: Mapping[str, Pipeline]) -> None:
 @pytest.mark.parametrize(
     ("name", "inputs"),
     [
-        ("data_engineering", {"flights", "weather", "planes", "airports", "airlines", "raw_inputs"}),
-        ("training", {"model_input", "table_roles", "data_report", "run_record"}),
+        ("data_engineering", {"flights", "weather", "planes", "airports", "airlines", "raw_inputs", "run_record"}),
+        ("training", {"model_input", "table_roles", "data_report", "data_record", "run_record"}),
         ("serving", {"requests", "registered_model", "run_record"}),
         ("tabular", {"table", "raw_inputs", "run_record"}),
     ],
