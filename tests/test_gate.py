@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from ml_lifecycle import comparison
 from ml_lifecycle.gate import Answer, Evidence, RuleAnswer, judge, overall
 from ml_lifecycle.parameters import GateOptions
 
@@ -350,6 +353,20 @@ def test_drawing_rows_instead_of_days_would_promise_too_much() -> None:
     """The simulation notices an interval that is too narrow: without their times rows are drawn one by one."""
     found = share_of_yes(200, lambda seed: world(seed).assign(row_time=pd.NaT))
     assert found > most_by_chance(OPTIONS.error_share, 200)
+
+
+def test_the_gate_as_configured_keeps_its_word() -> None:
+    """With the options of conf/base: of 500 equal models no more pass than stated, of 200 better ones at least 90%."""
+    file = Path(__file__).parents[1] / "conf/base/parameters_gate.yml"
+    options = GateOptions.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))["gate"])
+
+    def passes(rows: pd.DataFrame) -> bool:
+        found = comparison.compare(rows, options.metric, options.confidence, 100, seed=1)
+        return bool(found["low"] > options.needed_gain)
+
+    assert np.mean([passes(world(seed)) for seed in range(500)]) <= options.error_share
+    better = [world(seed, incumbent_noise=0.8, challenger_noise=0.1) for seed in range(200)]
+    assert np.mean([passes(rows) for rows in better]) >= 0.9
 
 
 def test_a_better_model_passes() -> None:
