@@ -356,7 +356,7 @@ class TestCode:
             facts={"parameters": {"model": "{}", "seed": "9"}},
         )
         assert {} == not_holding(findings), findings
-        assert findings["configuration"].detail.endswith("1 of them from the command line")
+        assert findings["configuration"].detail.endswith("1 of them from the command line or conf/local")
 
     @pytest.mark.parametrize("environment", ["../../outside", "/outside", ""])
     def test_environment_that_is_none(self, look: Callable[..., Findings], world: World, environment: str) -> None:

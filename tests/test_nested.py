@@ -1,11 +1,11 @@
-"""Nested mappings as flat ones."""
+"""Nested mappings: flat, compared, laid over each other."""
 
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from ml_lifecycle.nested import flat
+from ml_lifecycle.nested import differing, flat, merged
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,28 @@ def test_what_is_given_stays_as_it_is() -> None:
     nested = {"a": {"b": 1}}
     flat(nested)
     assert {"a": {"b": 1}} == nested
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "expected"),
+    [
+        ({}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {}, {"a": 1}),
+        ({"a": None}, {}, {"a": None}),
+        ({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "d": 3}, {"a": {"c": 2}}),
+        ({"a": {"b": 1}}, {"a": 1}, {"a": {"b": 1}}),
+        ({"a": [1, 2]}, {"a": [1]}, {"a": [1, 2]}),
+    ],
+)
+def test_only_what_differs_is_kept(values: dict[str, Any], others: dict[str, Any], expected: dict[str, Any]) -> None:
+    """What others have as well is left out, however deep; and laid over the others, it gives the values again."""
+    assert expected == differing(values, others)
+    assert values == {key: value for key, value in merged(others, expected).items() if key in values}
+
+
+def test_laid_over_each_other() -> None:
+    """The upper one wins, key by key; neither is changed."""
+    below, above = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 4}, "e": 5}
+    assert {"a": {"b": 1, "c": 4}, "d": 3, "e": 5} == merged(below, above)
+    assert ({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 4}, "e": 5}) == (below, above)

@@ -14,7 +14,7 @@ from typing import Any
 from kedro.framework.project import settings
 from pydantic import BaseModel, ConfigDict
 
-from ml_lifecycle import alias_history
+from ml_lifecycle import alias_history, faults
 from ml_lifecycle.errors import LifecycleError, ProvenanceError, RegistryError
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.model_folder import MODEL, PROVENANCE, ModelFolder
@@ -108,7 +108,7 @@ def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[
 
 
 def configuration(tree: Path, run: RunRecord) -> dict[str, Any]:
-    """Read the parameters that a run has with the configuration in a folder, and with its own from the command line."""
+    """Read the parameters that a run has with the configuration in a folder, and with what no committed file gave."""
     conf = tree / "conf"
     for folder in ("local", run.kedro_environment):
         (conf / folder).mkdir(parents=True, exist_ok=True)
@@ -184,6 +184,11 @@ class Audit:
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # readers of changed content
             detail = f"expected what a run writes, found what cannot be read: {type(error).__name__}: {error}"
             return Finding(link=link, state=State.BROKEN, detail=detail)
+        except Exception as error:
+            fault = faults.explain(error)
+            if fault is None:
+                raise
+            return Finding(link=link, state=State.UNCHECKED, detail=fault.text)
 
     def _signature(self) -> str:
         found, detail = signature_of(self.folder, self.registrar.keys)
@@ -328,7 +333,11 @@ class Audit:
             raise _BrokenError(
                 f"parameters at the commit (found) and in the record (expected): {'; '.join(differences)}"
             )
-        given = f", {len(flat(run.runtime_parameters))} of them from the command line" if run.runtime_parameters else ""
+        given = (
+            f", {len(flat(run.runtime_parameters))} of them from the command line or conf/local"
+            if run.runtime_parameters
+            else ""
+        )
         return f"{len(flat(run.parameters))} parameters are those of the commit{given}"
 
     def _data_versions(self, tree: Path) -> str:

@@ -52,7 +52,11 @@ RESULTS = ("onnx_model", "probe_set", "evaluation", "data_report", "training_rec
 BASE = "base"
 #: What Kedro's catalog takes for names it does not know; without it, a warning.
 _IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}
-_VARIABLES = re.compile(r"^(AWS_|MLFLOW_|KEDRO_|PYTHON|VIRTUAL_ENV|UV_PROJECT)")
+#: Of the caller's project and its servers; nothing that opens a door reaches the code of another commit.
+_VARIABLES = re.compile(
+    r"^(AWS_|MLFLOW_|MODEL_|MINIO_|TRACKING_|SERVING_|KEDRO_|PYTHON|VIRTUAL_ENV|UV_PROJECT)"
+    r"|SECRET|PASSWORD|TOKEN|CREDENTIAL|API_KEY"
+)
 _PROGRESS = re.compile(r"Completed (\d+) out of (\d+) tasks")
 
 
@@ -92,7 +96,7 @@ class Place:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not _VARIABLES.match(name) or (with_store and name.startswith("AWS_"))
+            if not _VARIABLES.search(name) or (with_store and name.startswith("AWS_"))
         }
         return {
             **kept,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from kedro.framework.project import settings
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro_datasets.pandas import CSVDataset
@@ -37,6 +38,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> ProjectCopy:
     (project.path / "requirements").mkdir(parents=True)
     (project.path / "requirements/run.txt").write_text("numpy==2.4.0\n", encoding="utf-8")
     (project.path / "orders.csv").write_text("a\n1\n", encoding="utf-8")
+    for environment in ("base", "local", "test"):
+        (project.path / "conf" / environment).mkdir(parents=True)
+    (project.path / "conf/base/parameters.yml").write_text("seed: 1\n", encoding="utf-8")
+    (project.path / ".gitignore").write_text("/conf/local/*\n", encoding="utf-8")
     project.run("git", "init", "--quiet")
     project.run("dvc", "init", "--quiet")
     project.run("dvc", "add", "--quiet", "orders.csv")
@@ -57,9 +62,12 @@ def catalog_with(orders: Any) -> DataCatalog:
 
 def started(project: Path, catalog: DataCatalog, pipeline: Pipeline = READING, **run_params: Any) -> DataCatalog:
     """Let the hook prepare a run; return the catalog."""
-    hook = OriginHook()
-    hook.after_context_created(SimpleNamespace(project_path=project, config_loader={"parameters": {"seed": 1}}))
-    hook.before_pipeline_run(run_params={**RUN_PARAMS, **run_params}, pipeline=pipeline, catalog=catalog)
+    hook, asked = OriginHook(), {**RUN_PARAMS, **run_params}
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(project / "conf"), env=asked["env"], runtime_params=asked["runtime_params"], **settings.CONFIG_LOADER_ARGS
+    )
+    hook.after_context_created(SimpleNamespace(project_path=project, config_loader=loader))
+    hook.before_pipeline_run(run_params=asked, pipeline=pipeline, catalog=catalog)
     return catalog
 
 
@@ -91,7 +99,17 @@ def test_names_the_defaults(project: Path) -> None:
 def test_notes_what_the_command_line_gave(project: Path, given: Any, noted: Any) -> None:
     """The parameters of the command line stand in the record, apart from all that are in effect."""
     record = started(project, DataCatalog(), Pipeline([]), runtime_params=given).load(RUN_RECORD)
-    assert (noted, {"seed": 1}) == (record.runtime_parameters, record.parameters)
+    assert (noted, {"seed": 1} | noted) == (record.runtime_parameters, record.parameters)
+
+
+def test_notes_what_conf_local_gave(project: Path) -> None:
+    """Git ignores conf/local, so what it gives stands in the record as well; other environments do not read it."""
+    (project / "conf/local/parameters.yml").write_text("seed: 3\nmine: {deep: 1}\n", encoding="utf-8")
+    record = started(project, DataCatalog(), Pipeline([]), runtime_params={"other": 2}).load(RUN_RECORD)
+    assert {"seed": 3, "mine": {"deep": 1}, "other": 2} == record.runtime_parameters
+    assert not record.git.dirty
+    of_test = started(project, DataCatalog(), Pipeline([]), env="test").load(RUN_RECORD)
+    assert ({}, {"seed": 1}) == (of_test.runtime_parameters, of_test.parameters)
 
 
 def test_refuses_a_changed_raw_input(project: Path) -> None:

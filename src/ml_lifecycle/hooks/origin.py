@@ -5,13 +5,16 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from ml_lifecycle.errors import RawInputError
+from ml_lifecycle.nested import differing, merged
 from ml_lifecycle.provenance import raw_inputs, run
 
 RAW_INPUTS, RUN_RECORD = "raw_inputs", "run_record"
+LOCAL = "local"
 
 
 def _is_raw(dataset: Any) -> bool:
@@ -46,6 +49,16 @@ class OriginHook:
         """Keep the context: it knows the environment and the effective parameters."""
         self._context = context
 
+    def _given_outside_git(self, run_params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters that no committed file gives: of the command line, and of conf/local, which Git ignores."""
+        loader, given = self._context.config_loader, run_params["runtime_params"] or {}
+        if run_params["env"] not in (None, LOCAL):
+            return given
+        committed = settings.CONFIG_LOADER_CLASS(
+            loader.conf_source, env="base", runtime_params=given, **settings.CONFIG_LOADER_ARGS
+        )
+        return merged(differing(loader["parameters"], committed["parameters"]), given)
+
     @hook_impl(tryfirst=True)  # a refused run must not leave an open MLflow run behind
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Refuse changed raw inputs; add ``raw_inputs`` and ``run_record`` to the catalog.
@@ -60,7 +73,7 @@ class OriginHook:
             run_params["env"] or "base",
             sorted(run_params["pipeline_names"] or ["__default__"]),  # Kedro hands them on as a set's hash orders them
             self._context.config_loader["parameters"],
-            run_params["runtime_params"],
+            self._given_outside_git(run_params),
         )
         paths = _raw_paths(catalog, pipeline)
         verified = raw_inputs.verify(project, paths) if paths else {}

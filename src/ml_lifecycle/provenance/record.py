@@ -65,7 +65,8 @@ class Environment(_Record):
 class RunRecord(_Record):
     """What is known about a run when it starts.
 
-    ``parameters`` are the effective ones, ``runtime_parameters`` those of them that the command line gave.
+    ``parameters`` are the effective ones, ``runtime_parameters`` those of them that no committed file gave, but the
+    command line or conf/local.
     """
 
     started_at: str

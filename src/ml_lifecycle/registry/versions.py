@@ -327,7 +327,8 @@ def load(name: str, alias: str, keys: Keys) -> ModelVersion:
     if version is None:
         raise RegistryError(
             f"No version of the model '{name}' carries the alias '@{alias}', so nothing can be scored. "
-            "Train one (`kedro run`), or give a version the alias (`kedro model promote`); "
+            "`kedro model list` shows what was decided about the versions there are; train one (`kedro run`), or give "
+            "one the alias (`kedro model promote`); "
             f"aliases in use: {', '.join(aliases(name)) or 'none'}."
         )
     with folder(version) as stored:
