@@ -122,7 +122,7 @@ def nodes_of(outcome: Outcome) -> list[str]:
 def predictions(site: Site) -> pd.DataFrame:
     """The predictions in the store, but for the time of scoring."""
     with site.stack.store.files().open("ml-data/07_model_output/predictions.parquet") as file:
-        return pd.read_parquet(file).drop(columns="scored_at")
+        return pd.read_parquet(file).drop(columns=["request_id", "scored_at"])
 
 
 def test_object_store_down_at_start(site: Site, object_server: servers.Server) -> None:
