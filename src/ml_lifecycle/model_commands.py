@@ -2,7 +2,9 @@
 
 import functools
 import json
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,6 +52,8 @@ def _answering(command: Callable[..., Report]) -> Callable[..., None]:
             with open_workspace(env) as workspace:
                 return command(workspace, *args, **options)
 
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end cleans up as Ctrl-C does
         try:
             report = explained(ask)
         except LifecycleError as error:
@@ -58,8 +62,13 @@ def _answering(command: Callable[..., Report]) -> Callable[..., None]:
             else:
                 error.show()
             sys.exit(EXIT[Answer.CANNOT])
-        except Exception:  # noqa: BLE001 - a crash must not read as a no
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            sys.exit(EXIT[Answer.CANNOT])
+        except Exception as error:  # noqa: BLE001 - a crash must not read as a no
             traceback.print_exc()
+            if as_json:
+                click.echo(_json_of(Answer.CANNOT, {"error": f"{type(error).__name__}: {error}"}))
             sys.exit(EXIT[Answer.CANNOT])
         click.echo(_json_of(report.answer, report.facts) if as_json else "\n".join(report.lines))
         sys.exit(EXIT[report.answer])
@@ -178,8 +187,9 @@ def reproduce(workspace: Any, version: str, on: str, python: str | None, keep: b
     from ml_lifecycle.registry import records, versions
 
     chosen = workspace.find(version)
-    root = reproduction.new_root(workspace.project, chosen.number)
     with versions.folder(chosen) as folder:
+        versions.verified(chosen, folder, workspace.keys)  # it runs what the folder names
+        root = reproduction.new_root(workspace.project, chosen.number)
         job = reproduction.Reproduction(
             workspace.project, folder, root, on, python, say=functools.partial(click.echo, err=True)
         )
@@ -198,10 +208,11 @@ def reproduce(workspace: Any, version: str, on: str, python: str | None, keep: b
     lines = [f"Reproduction of {chosen}", *_table(rows), f"{found.answer.value.capitalize()}: {found.explanation}"]
     if not no_record:
         content = {**facts, "answer": found.answer.value, "python": found.python}
-        kept = records.store(
-            chosen, records.REPRODUCTION, content, (REPRODUCED, f"{found.answer}: {found.explanation}"[:5000])
-        )
-        lines.append(f"Kept with the version: {kept.path}")
+        tag = (REPRODUCED, f"{found.answer}: {found.explanation}"[:5000])
+        try:
+            lines.append(f"Kept with the version: {records.store(chosen, records.REPRODUCTION, content, tag).path}")
+        except Exception as error:  # noqa: BLE001 - whatever refuses it: the verdict stands, and was long work
+            click.echo(f"The verdict could not be kept with the version ({error}); --no-record does not try.", err=True)
     return Report(found.answer, facts, lines)
 
 
@@ -323,7 +334,7 @@ def sign(workspace: Any, version: str) -> Report:
     chosen = workspace.find(version)
     with versions.folder(chosen) as folder:
         versions.refuse_another(chosen, folder)
-        folder.sign(workspace.keys)
+        folder.vouch(workspace.keys)
         versions.store_file(chosen, folder.path / SIGNATURE)
         files = sorted(file.name for file in folder.path.iterdir() if file.name not in NOT_SIGNED)
     facts = {"version": chosen.number, "digest": chosen.digest, "files": files}

@@ -16,6 +16,11 @@ from ml_lifecycle.provenance import statement
 from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, DATA_REPORT, EVALUATION, PROBE_SET, Provenance
 
 MODEL, PROVENANCE, CARD = "model.onnx", "provenance.json", "model_card.md"
+#: What MLflow writes beside the model.
+OF_MLFLOW = {
+    *("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"),
+    *("input_example.json", "serving_input_example.json"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,27 @@ class ModelFolder:
         made = [file for file in (EVALUATION, DATA_REPORT, CARD, PROBE_SET, *patches) if (self.path / file).exists()]
         complete = origin.model_copy(update={"files": {file: self.digest_of(file) for file in made}})
         (self.path / PROVENANCE).write_text(statement.write(complete, name), encoding="utf-8")
+
+    def vouch(self, keys: signing.Keys) -> None:
+        """Sign a folder that comes from a store, if it is as a run wrote it.
+
+        Raises:
+            ChangedError: it was changed since it was signed, a file is not the recorded one, or no run wrote it.
+            MissingKeyError: there is no key.
+        """
+        try:
+            self.verify(keys)
+        except (signing.ChangedError, signing.MissingKeyError):
+            raise
+        except signing.SignatureError:  # not signed, or by another key: that is what somebody signs it for
+            pass
+        recorded = self.provenance().files
+        there = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not path.is_dir()}
+        if strange := sorted(there - {MODEL, PROVENANCE, *OF_MLFLOW, *signing.NOT_SIGNED, *recorded}):
+            raise signing.ChangedError(f"it holds files that no run wrote: {', '.join(strange)}")
+        if changed := [file for file, digest in recorded.items() if self.digest_of(file) != digest]:
+            raise signing.ChangedError(f"these files are not the recorded ones: {', '.join(changed)}")
+        self.sign(keys)
 
     def sign(self, keys: signing.Keys) -> None:
         """Sign all of it.

@@ -195,7 +195,7 @@ def _rows(
         incumbent = versions.find(version.name, number)
         with versions.folder(incumbent) as stored:
             models = {
-                "challenger": versions.refuse_another(version, challenger),
+                "challenger": versions.verified(version, challenger, registrar.keys),
                 "incumbent": versions.verified(incumbent, stored, registrar.keys),
             }
             judge = judge_rows.select(table("model_input"), challenger.provenance(), stored.provenance())
@@ -231,7 +231,7 @@ def gather(
             signature_detail=detail,
             evaluation=_tried(lambda: _evaluation(stored, version)),
             tolerance=tolerance,
-            latency_ms=_tried(lambda: time_of_one(versions.refuse_another(version, stored), stored.probe())),
+            latency_ms=_tried(lambda: time_of_one(versions.verified(version, stored, registrar.keys), stored.probe())),
             incumbent=number,
             rows=rows,
             rows_problem=problem,

@@ -4,6 +4,7 @@ Neither the registry nor the caller's files are touched.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -27,11 +28,12 @@ from kedro.config import AbstractConfigLoader, MissingConfigException
 from kedro.framework.project import settings
 from kedro.io import CatalogConfigResolver
 
-from ml_lifecycle.errors import LifecycleError, ProvenanceError
+from ml_lifecycle.errors import LifecycleError, ProvenanceError, RegistryError
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.nested import flat
 from ml_lifecycle.provenance import git
+from ml_lifecycle.provenance.raw_inputs import has_remote, open_repo
 from ml_lifecycle.provenance.record import (
     CHANGES,
     DATA_CHANGES,
@@ -52,11 +54,16 @@ RESULTS = ("onnx_model", "probe_set", "evaluation", "data_report", "training_rec
 BASE = "base"
 #: What Kedro's catalog takes for names it does not know; without it, a warning.
 _IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}
-#: Of the caller's project and its servers; nothing that opens a door reaches the code of another commit.
-_VARIABLES = re.compile(
-    r"^(AWS_|MLFLOW_|MODEL_|MINIO_|TRACKING_|SERVING_|KEDRO_|PYTHON|VIRTUAL_ENV|UV_PROJECT)"
-    r"|SECRET|PASSWORD|TOKEN|CREDENTIAL|API_KEY"
+#: What the code of another commit gets to know: programs, languages, proxies and certificates. No key is among it.
+_KNOWN = re.compile(
+    r"^(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|OMP_NUM_THREADS|OPENBLAS_NUM_THREADS|MKL_NUM_THREADS"
+    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|GIT_CONFIG_GLOBAL|GIT_CONFIG_NOSYSTEM|DVC_SITE_CACHE_DIR)$"
+    r"|^(http|https|no|all)_proxy$",
+    re.IGNORECASE,
 )
+#: What installing packages needs beside: where they come from.
+_INSTALLING = re.compile(r"^(PIP|UV)_")
+_OF_STORE = re.compile(r"^AWS_")
 _PROGRESS = re.compile(r"Completed (\d+) out of (\d+) tasks")
 
 
@@ -91,13 +98,10 @@ class Place:
         """The interpreter of its environment."""
         return self.environment / "bin/python"
 
-    def variables(self, *, with_store: bool) -> dict[str, str]:
-        """The variables of its commands: nothing of the caller's project, and its servers only if asked for."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not _VARIABLES.search(name) or (with_store and name.startswith("AWS_"))
-        }
+    def variables(self, *beside: re.Pattern[str]) -> dict[str, str]:
+        """The variables of its commands: a few known ones, and those that fit one of the patterns ``beside``."""
+        allowed = (_KNOWN, *beside)
+        kept = {name: value for name, value in os.environ.items() if any(known.match(name) for known in allowed)}
         return {
             **kept,
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
@@ -181,6 +185,17 @@ class Reproduction:
         """The record of the version."""
         return self.folder.provenance()
 
+    def refuse_unknown_store(self) -> None:
+        """See that the environment whose store is asked for has one.
+
+        Raises:
+            ReproductionError: it has none.
+        """
+        conf = self.project / "conf"
+        if self.on != BASE and not (conf / self.on / "credentials.yml").exists():
+            known = ", ".join([BASE, *sorted(file.parent.name for file in conf.glob("*/credentials.yml"))])
+            raise ReproductionError(f"The environment '{self.on}' has no store to write to. Allowed: {known}.")
+
     def places(self) -> list[Place]:
         """One place if one code made data and model, two if the data came from another."""
         run, data = self.provenance.run, self.provenance.data
@@ -235,12 +250,13 @@ class Reproduction:
             return
         self.say("building the environment from requirements/run.txt")
         python = interpreter(place.run.environment.python, self.python)
-        self._call(place, python, "-m", "venv", ".venv")
+        install = functools.partial(self._call, place, variables=place.variables(_INSTALLING))
+        install(python, "-m", "venv", ".venv")
         pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
-        self._call(place, str(place.python), *pip, "--requirement", "requirements/uv.txt")
+        install(str(place.python), *pip, "--requirement", "requirements/uv.txt")
         constraints = ("--build-constraints", "requirements/build.txt")
         uv = ("-m", "uv", "pip", "install", "--python", str(place.python), "--require-hashes", *constraints)
-        self._call(place, str(place.python), *uv, "--requirement", "requirements/run.txt")
+        install(str(place.python), *uv, "--requirement", "requirements/run.txt")
 
     def _configure(self, place: Place) -> None:
         """Write an environment with the recorded parameters, and with paths that are the reproduction's own."""
@@ -255,11 +271,12 @@ class Reproduction:
         model = content.get("registry", {}).get("model")
         chosen: dict[str, Any] = {"registry": {"model": model}} if model else {}
         if self.on != BASE:
-            shutil.copyfile(conf / self.on / "credentials.yml", target / "credentials.yml")
             store = _globals(conf, self.on)
+            name = store["store"]["credentials"]
+            _write(target / "credentials.yml", {name: _read(conf / self.on / "credentials.yml")[name]})
             remote = {key: path for key, path in store["paths"].items() if "://" in path}
             paths |= {key: self._own(path) for key, path in remote.items()}
-            chosen["store"] = {"credentials": store["store"]["credentials"]}
+            chosen["store"] = {"credentials": name}
         _write(target / "globals.yml", {**chosen, "paths": paths})
         _write(target / "parameters.yml", place.run.parameters)
 
@@ -269,17 +286,22 @@ class Reproduction:
         return f"{url.partition('://')[0]}://{bucket}/reproduce/{self.root.name}/{path}"
 
     def _restore(self, place: Place) -> None:
-        """Bring the raw tables from DVC's cache or remote; what neither has, the run makes by its stage."""
+        """Bring the raw tables from DVC's cache or remote; what neither has, the run makes by its stage.
+
+        The caller's DVC does it, with the caller's keys, so that the code of the commit does not see them.
+        """
         self.say("restoring the raw data at the recorded hashes")
-        own, shared = place.tree / ".dvc/config.local", self.project / ".dvc/config.local"
+        shared = self.project / ".dvc/config.local"
         if shared.exists():
-            shutil.copyfile(shared, own)
-        dvc = (str(place.python), "-m", "dvc")
-        self._call(place, *dvc, "cache", "dir", "--quiet", "--local", str(self.project / ".dvc/cache"))
+            shutil.copyfile(shared, place.tree / ".dvc/config.local")
+        with open_repo(self.project) as repo:
+            cache, commands = str(repo.cache.local_cache_dir), ["checkout", *["pull"] * has_remote(repo)]
+        dvc = (sys.executable, "-P", "-m", "dvc")
+        self._call(place, *dvc, "cache", "dir", "--quiet", "--local", cache, variables=dict(os.environ))
         for raw in self.provenance.raw_inputs.values():
-            for command in ("checkout", "pull"):
+            for command in commands:
                 with contextlib.suppress(ReproductionError):
-                    self._call(place, *dvc, command, "--quiet", raw.path, with_store=True)
+                    self._call(place, *dvc, command, "--quiet", raw.path, variables=dict(os.environ))
                     break
 
     def changed_data(self, place: Place) -> list[Row]:
@@ -321,23 +343,27 @@ class Reproduction:
             ",".join(pipelines),
             *only,
         )
-        self._call(place, *command, with_store=self.on != BASE)
+        beside = () if self.on == BASE else (_OF_STORE,)
+        self._call(place, *command, variables=place.variables(*beside))
 
-    def _call(self, place: Place, *command: str, with_store: bool = False) -> None:
-        """Run a command in a place, and pass on how far it is."""
+    def _call(self, place: Place, *command: str, variables: Mapping[str, str]) -> None:
+        """Run a command in a place, and pass on how far it is; whoever is interrupted ends it first."""
         said: list[str] = []
-        with subprocess.Popen(
-            command,
-            cwd=place.tree,
-            env=place.variables(with_store=with_store),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            for line in process.stdout or ():
-                said.append(line.rstrip())
-                if done := _PROGRESS.search(line):
-                    self.say(f"  {done[1]} of {done[2]} steps")
+        try:
+            process = subprocess.Popen(
+                command, cwd=place.tree, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        except OSError as error:
+            raise ReproductionError(f"{command[0]} cannot be run: {error.strerror}.") from error
+        with process:
+            try:
+                for line in process.stdout or ():
+                    said.append(line.rstrip())
+                    if done := _PROGRESS.search(line):
+                        self.say(f"  {done[1]} of {done[2]} steps")
+            except BaseException:
+                process.terminate()
+                raise
         if process.returncode:
             last = " | ".join(said[-3:])
             raise ReproductionError(f"`{' '.join(map(os.path.basename, command[:5]))} …` failed: {last}")
@@ -370,16 +396,23 @@ class Reproduction:
             yield from _differing(f"{name}parameters", flat(recorded.parameters), flat(found.parameters))
 
     def clean_up(self) -> None:
-        """Remove the worktrees, and what lies in a store."""
-        if self.on != BASE:
-            for place in self.places():
+        """Remove the worktrees, and what lies in a store; what cannot be removed is named."""
+        try:
+            if self.on != BASE:
+                self._empty_store()
+        except Exception as error:  # noqa: BLE001 - whatever a store raises: the folders can still be removed
+            self.say(f"what the reproduction wrote to the store could not be removed: {error}")
+        for name in ("data", "run"):
+            git.remove_worktree(self.project, self.root / name)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _empty_store(self) -> None:
+        for place in self.places():
+            if (place.tree / "conf" / ENVIRONMENT).exists():
                 files, path = place.file_of("model_input")
                 root = path.partition(f"reproduce/{self.root.name}")
                 with contextlib.suppress(FileNotFoundError):
                     files.rm("".join(root[:2]), recursive=True)
-        for place in self.places():
-            git.remove_worktree(self.project, place.tree)
-        shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _origin(run: RunRecord) -> tuple[str, ...]:
@@ -394,6 +427,10 @@ def _globals(conf: Path, environment: str) -> dict[str, Any]:
     file = conf / environment / "globals.yml"
     if environment == BASE or not file.exists():
         return {}
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+
+
+def _read(file: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
 
 
@@ -454,14 +491,16 @@ def verdict(rows: list[Row], python: str) -> Verdict:
 
 def reproduce(reproduction: Reproduction, *, keep: bool) -> Verdict:
     """Make a version again and compare; where that is impossible, the answer is that it cannot be decided."""
-    python = reproduction.provenance.run.environment.python
+    python = "unknown"
     try:
+        python = reproduction.provenance.run.environment.python
+        reproduction.refuse_unknown_store()
         places = reproduction.prepare()
         if changed := [row for row in reproduction.changed_data(places[0]) if not row.equal]:
             return verdict(changed, python)
         reproduction.run(places)
         return verdict(reproduction.compare(places), python)
-    except (ReproductionError, ProvenanceError) as error:
+    except (ReproductionError, ProvenanceError, RegistryError) as error:
         return Verdict(Answer.CANNOT, [], error.message, python)
     finally:
         if keep:

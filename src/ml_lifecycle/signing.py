@@ -8,6 +8,7 @@ import argparse
 import ast
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +24,16 @@ NOT_SIGNED = (SIGNATURE, "registered_model_meta")
 PRIVATE, PUBLIC = "signing.key", "signing.pub"
 SIGNING_KEY, VERIFYING_KEYS = "MODEL_SIGNING_KEY", "MODEL_VERIFYING_KEYS"
 _PEM = "-----BEGIN"
+#: What the library tells of a changed file beside its name: two digests as Python prints bytes.
+_DIGESTS = re.compile(r": Expected .*", re.DOTALL)
 
 
 class SignatureError(LifecycleError):
     """A model that is not signed, not by a trusted key, or not as it was signed."""
+
+
+class ChangedError(SignatureError):
+    """A folder of which a file was changed, added or removed after it was signed."""
 
 
 class MissingKeyError(SignatureError):
@@ -164,18 +171,14 @@ def verify(folder: Path, public_keys: list[Path]) -> Path:
     if not signature.is_file():
         raise SignatureError("it is not signed")
     if links := _links(folder):
-        raise SignatureError(f"it is not what was signed: {links} is a link")
-    refused = ""
+        raise ChangedError(f"it is not what was signed: {links} is a link")
     for key in public_keys:
-        refused = _refusal(folder, signature, key)
-        if not refused:
+        if _is_signed_by(folder, signature, key):
             return key
-        if refused.startswith("it is not"):
-            break
-    raise SignatureError(refused)
+    raise SignatureError("it is signed by a key that is not trusted, or its signature is damaged")
 
 
-def _refusal(folder: Path, signature: Path, public_key: Path) -> str:
+def _is_signed_by(folder: Path, signature: Path, public_key: Path) -> bool:
     from model_signing import hashing, verifying
 
     files = hashing.Config().set_ignored_paths(paths=[Path(name) for name in NOT_SIGNED], ignore_git_paths=False)
@@ -189,10 +192,12 @@ def _refusal(folder: Path, signature: Path, public_key: Path) -> str:
     try:
         config.set_hashing_config(files).verify(folder, signature)
     except Exception as error:  # noqa: BLE001 - whatever the signature's bytes make the parsers raise
-        if "Signature mismatch" in str(error):
-            return f"it is not what was signed: {'; '.join(ast.literal_eval(str(error).partition(': ')[2]))}"
-        return "it is signed by a key that is not trusted, or its signature is damaged"
-    return ""
+        if "Signature mismatch" not in str(error):
+            return False
+        differences = ast.literal_eval(str(error).partition(": ")[2])
+        told = "; ".join(_DIGESTS.sub("", difference) for difference in differences)
+        raise ChangedError(f"it is not what was signed: {told}") from None
+    return True
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The state of the code: commit, and whether and how the files differ from it."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -165,6 +166,7 @@ def add_worktree(project: Path, commit: str, folder: Path) -> None:
 
 
 def remove_worktree(project: Path, folder: Path) -> None:
-    """Remove a folder made by `add_worktree`, also if it is half gone."""
+    """Remove a folder made by `add_worktree`, also if it is half gone; no other worktree is touched."""
+    with contextlib.suppress(ProvenanceError):
+        _git(project, "worktree", "remove", "--force", "--force", str(folder))
     shutil.rmtree(folder, ignore_errors=True)
-    _git(project, "worktree", "prune")

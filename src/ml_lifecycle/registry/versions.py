@@ -29,7 +29,7 @@ from ml_lifecycle.model_folder import PROVENANCE, ModelFolder
 from ml_lifecycle.model_version import Candidate, ModelVersion
 from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
 from ml_lifecycle.roles import TableRoles
-from ml_lifecycle.signing import Keys, MissingKeyError, SignatureError
+from ml_lifecycle.signing import ChangedError, Keys, MissingKeyError, SignatureError
 
 logger = logging.getLogger(__name__)
 
@@ -346,6 +346,11 @@ def verified(version: Version, stored: ModelFolder, keys: Keys) -> OnnxModel:
         stored.verify(keys)
     except MissingKeyError:
         raise
+    except ChangedError as error:
+        raise ChangedError(
+            f"{version.title} is refused: {error}. Nothing was scored. Restore the artifacts, or point the alias "
+            f"elsewhere; `kedro model audit {version.number}` tells what else is wrong."
+        ) from error
     except SignatureError as error:
         raise SignatureError(
             f"{version.title} is refused: {error}. Nothing was scored. Whoever trusts it signs it: "
