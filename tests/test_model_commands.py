@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -311,7 +312,7 @@ class TestPromote:
         result = ask("promote", "1", "--to", "staging", on=replace(world, registrar=without_keys(world)))
         assert (result.exit_code, versions.aliases(NAME)) == (2, {})
         assert "? signature   cannot decide: unchecked: There is no key to verify" in result.stdout
-        assert result.stdout.endswith("Cannot decide: @staging stays where it is, because of signature.\n")
+        assert result.stdout.endswith("Cannot decide: @staging stays where it is, because of signature, latency.\n")
 
     def test_a_challenger_that_is_no_better(
         self,
@@ -523,7 +524,29 @@ class TestSignAndVerify:
         result = ask("verify", "1", on=on)
         assert (result.exit_code, "unchecked, There is no key to verify" in result.stdout) == (2, True)
         refused = ask("sign", "1", on=on)
-        assert (refused.exit_code, "There is no key to sign with" in refused.stderr) == (2, True)
+        assert (refused.exit_code, "There is no key to verify" in refused.stderr) == (2, True)  # what it would replace
+        (world.stored(versions.find(NAME, "1")).path / "model.sig").unlink()
+        unsigned = ask("sign", "1", on=on)
+        assert (unsigned.exit_code, "There is no key to sign with" in unsigned.stderr) == (2, True)
+
+    @pytest.mark.parametrize("is_signed", [True, False])
+    @pytest.mark.parametrize(
+        ("file", "reason"),
+        [("evil.pkl", r"Extra files found.*evil\.pkl|files that no run wrote: evil\.pkl"), ("model_card.md", "card")],
+    )
+    def test_what_was_changed_is_not_signed(
+        self, ask: Ask, world: World, file: str, reason: str, is_signed: bool
+    ) -> None:
+        """Nobody gives a folder a new signature after a file was changed or added; the old one stays as evidence."""
+        folder = world.stored(world.add())
+        (folder.path / file).write_bytes(b"changed")
+        before = folder.read("model.sig")
+        if not is_signed:
+            (folder.path / "model.sig").unlink()
+        refused = ask("sign", "1")
+        assert (refused.exit_code, bool(re.search(reason, refused.stderr))) == (2, True)
+        assert "kedro model sign" not in refused.stderr
+        assert before == folder.read("model.sig") if is_signed else not folder.is_signed
 
     def test_another_model_is_not_signed(self, ask: Ask, world: World) -> None:
         """What is not the registered model gets no signature."""

@@ -241,7 +241,10 @@ class TestGather:
         version = customers.add(made(onnx_model))
         (customers.stored(version).path / "model.onnx").write_bytes(b"no ONNX")
         found = customers.gather(version)
-        assert (found.rows, "Version 2 of 'small_model' is damaged" in found.rows_problem) == (None, True)
+        assert (
+            found.rows,
+            "Version 2 of 'small_model' is refused: it is not what was signed" in found.rows_problem,
+        ) == (None, True)
 
     def test_does_not_change_the_tables(
         self,
@@ -383,7 +386,7 @@ class TestForce:
         assert (decision.answer, decision.moves, rules(decision)) == (
             Answer.CANNOT,
             False,
-            {"signature": "cannot decide"},
+            {"signature": "cannot decide", "latency": "cannot decide"},
         )
 
 

@@ -7,28 +7,31 @@ import pytest
 
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.provenance.record import RunRecord
-from ml_lifecycle.reproduction import Place, ReproductionError, Row, interpreter, verdict
+from ml_lifecycle.reproduction import _INSTALLING, _OF_STORE, Place, ReproductionError, Row, interpreter, verdict
 
-
-@pytest.mark.parametrize(
-    "name",
-    ["MODEL_SIGNING_KEY", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SERVING_ACCESS_KEY_ID"],
+SECRETS = (
+    *("MODEL_SIGNING_KEY", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "GITHUB_PAT"),
+    *("SERVING_ACCESS_KEY_ID", "DATABASE_URL", "SSH_AUTH_SOCK", "UV_INDEX_PASSWORD"),
 )
+
+
+@pytest.mark.parametrize("name", SECRETS)
 def test_no_secret_reaches_the_code_of_another_commit(
     name: str, run_record: RunRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commands of a reproduction do not know the keys of whoever asks for it."""
+    """The commands of a reproduction know nothing that is not needed; the store's keys only if it writes there."""
     monkeypatch.setenv(name, "hidden")
     place = Place(Path("tree"), run_record, Path("tree/.venv"))
-    assert name not in place.variables(with_store=False)
-    assert ("AWS_SECRET_ACCESS_KEY" == name) == (name in place.variables(with_store=True))
+    assert name not in place.variables()
+    assert (name == "AWS_SECRET_ACCESS_KEY") == (name in place.variables(_OF_STORE))
+    assert (name == "UV_INDEX_PASSWORD") == (name in place.variables(_INSTALLING))
 
 
 def test_the_environment_comes_first(run_record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs come from the environment of the reproduction, the code from its worktree."""
     monkeypatch.setenv("PYTHONPATH", "mine")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    variables = Place(Path("tree"), run_record, Path("other/.venv")).variables(with_store=False)
+    variables = Place(Path("tree"), run_record, Path("other/.venv")).variables()
     assert ("tree/src", True) == (variables["PYTHONPATH"], variables["PATH"].startswith("other/.venv/bin"))
     assert "http://127.0.0.1:1" == variables["HTTPS_PROXY"]
 

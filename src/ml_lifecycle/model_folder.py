@@ -55,12 +55,13 @@ class ModelFolder:
             ChangedError: it was changed since it was signed, a file is not the recorded one, or no run wrote it.
             MissingKeyError: there is no key.
         """
-        try:
-            self.verify(keys)
-        except (signing.ChangedError, signing.MissingKeyError):
-            raise
-        except signing.SignatureError:  # not signed, or by another key: that is what somebody signs it for
-            pass
+        if self.is_signed:
+            try:
+                self.verify(keys)
+            except (signing.ChangedError, signing.MissingKeyError):
+                raise
+            except signing.SignatureError:  # by another key: that is what somebody signs it again for
+                pass
         recorded = self.provenance().files
         there = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not path.is_dir()}
         if strange := sorted(there - {MODEL, PROVENANCE, *OF_MLFLOW, *signing.NOT_SIGNED, *recorded}):

@@ -15,7 +15,7 @@ from ml_lifecycle.gate import Answer
 from ml_lifecycle.registry import versions
 from ml_lifecycle.reproduction import ENVIRONMENT, Place, Reproduction, Verdict, new_root, reproduce, verdict
 from ml_lifecycle.workspace import open_workspace
-from project_copy import MODEL, Lifecycle, ProjectCopy, inside
+from project_copy import MODEL, Lifecycle, ProjectCopy, finished, inside
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
@@ -193,8 +193,7 @@ class TestControls:
 
 def _dvc(place: Place, *arguments: str) -> None:
     command = [str(place.python), "-m", "dvc", *arguments]
-    variables = place.variables(with_store=False)
-    done = subprocess.run(command, cwd=place.tree, env=variables, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=place.tree, env=place.variables(), check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -246,6 +245,10 @@ def test_data_of_another_commit(finished_project: ProjectCopy, made_again: Calla
     assert (Answer.YES, 2) == (found.answer, len(found_for(found, "commit")))
 
 
+def _fails(job: Reproduction, place: Place) -> None:
+    job._call(place, "git", "nonsense", variables=place.variables())
+
+
 class TestCannotDecide:
     """What cannot be made again is neither equal nor different."""
 
@@ -272,10 +275,47 @@ class TestCannotDecide:
         assert "is not in this repository. Fetch it (`git fetch --all`)" in said["explanation"]
         assert "reproduced" not in MlflowClient(finished_project.tracking_uri).get_model_version(MODEL, "1").tags
 
+    @pytest.mark.parametrize("file", ["provenance.json", "changes.patch"])
+    def test_a_folder_that_was_changed(self, finished_project: ProjectCopy, file: str) -> None:
+        """What nobody trusted has signed names code that is not run: the answer comes before anything is built."""
+        (folder,) = finished_project.results.glob("mlruns/models/*/artifacts")
+        (folder / file).write_bytes(b"{}")
+        said = asked(finished_project, "1", code=2)
+        assert "is refused: it is not what was signed" in said["error"]
+        assert not (finished_project.path / "build/reproduce").exists()
+        assert "reproduced" not in MlflowClient(finished_project.tracking_uri).get_model_version(MODEL, "1").tags
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (("--on", "nowhere"), "The environment 'nowhere' has no store to write to. Allowed: base, minio."),
+            (("--python", "nowhere/python"), "nowhere/python cannot be run: No such file or directory."),
+        ],
+    )
+    def test_options_that_name_nothing(
+        self, finished_project: ProjectCopy, options: tuple[str, str], reason: str
+    ) -> None:
+        """An environment without a store, and an interpreter that is not there, are named; nothing is left."""
+        assert reason in asked(finished_project, "1", *options, code=2)["explanation"]
+        assert [] == list((finished_project.path / "build/reproduce").iterdir())
+        assert 1 == len(finished_project.run("git", "worktree", "list").stdout.splitlines())
+
+    def test_a_run_that_is_ended(self, finished_project: ProjectCopy) -> None:
+        """SIGTERM ends a reproduction with its commands, and leaves nothing behind."""
+        process = finished_project.start("kedro", "model", "reproduce", "1", "--env", "test")
+        for line in process.stderr:
+            if line.startswith("building"):
+                break
+        process.terminate()
+        result = finished(process)
+        assert (2, True) == (result.returncode, "Aborted!" in result.stderr)
+        assert [] == list((finished_project.path / "build/reproduce").iterdir())
+        assert 1 == len(finished_project.run("git", "worktree", "list").stdout.splitlines())
+
     def test_a_run_that_fails(self, project_of_controls: ProjectCopy, monkeypatch: pytest.MonkeyPatch) -> None:
         """The last words of the command that failed are in the explanation, and nothing is left behind."""
         with reproduction(project_of_controls, "1") as job:
-            monkeypatch.setattr(Reproduction, "_build", lambda self, place: self._call(place, "git", "nonsense"))
+            monkeypatch.setattr(Reproduction, "_build", _fails)
             found = reproduce(job, keep=False)
         assert Answer.CANNOT == found.answer
         assert "`git nonsense …` failed: git: 'nonsense' is not a git command" in found.explanation
@@ -286,7 +326,7 @@ class TestCannotDecide:
     ) -> None:
         """--keep leaves the worktree where it says."""
         with reproduction(project_of_controls, "1") as job:
-            monkeypatch.setattr(Reproduction, "_build", lambda self, place: self._call(place, "git", "nonsense"))
+            monkeypatch.setattr(Reproduction, "_build", _fails)
             reproduce(job, keep=True)
             kept = (job.root / "run/src/ml_lifecycle/cli.py").exists()
             job.clean_up()

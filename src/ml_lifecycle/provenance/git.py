@@ -167,6 +167,7 @@ def add_worktree(project: Path, commit: str, folder: Path) -> None:
 
 def remove_worktree(project: Path, folder: Path) -> None:
     """Remove a folder made by `add_worktree`, also if it is half gone; no other worktree is touched."""
-    with contextlib.suppress(ProvenanceError):
-        _git(project, "worktree", "remove", "--force", "--force", str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
+    for _ in range(2):  # one that is half gone is none to Git; one that is gone is forgotten
+        with contextlib.suppress(ProvenanceError):
+            _git(project, "worktree", "remove", "--force", "--force", str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
