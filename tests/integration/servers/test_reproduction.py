@@ -23,7 +23,8 @@ def test_made_on_files_and_again_on_servers(local_run: ProjectCopy, stack: Stack
     """The version of `base` is equal when its tables lie in the object store, of which nothing is left."""
     before = set(stack.store.files().find("ml-data"))
     command = ("kedro", "model", "reproduce", "@production", "--on", "minio", "--json")
-    said = Workplace(local_run, stack.variables).run(*command)
+    signed_with = {"MODEL_VERIFYING_KEYS": str(local_run.path / ".keys/signing.pub")}
+    said = Workplace(local_run, stack.variables).run(*command, **signed_with)
     assert {"yes", "minio"} == {json.loads(said.stdout)[name] for name in ("answer", "on")}
     assert before == set(stack.store.files().find("ml-data"))
     progress = [line for line in said.stderr.splitlines() if line.endswith("steps")]
