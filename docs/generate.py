@@ -95,6 +95,7 @@ MEANINGS = {
     "gate.floors": "The least a metric may be on the judge slice",
     "gate.ceilings": "The most a metric may be on the judge slice; of the calibration gap its absolute value",
     "gate.baseline_metrics": "Metrics in which the interval of the gain over every baseline lies above zero",
+    "gate.question": "Parameters that say what is predicted and when: versions are compared only if they share them",
     "gate.metric": "Metric of the comparison with the version in place, on all rows and on parts",
     "gate.comparison": "The low end of the interval of the gain over the version in place must lie above "
     "`minimum_gain` (superiority), or above its negative: no worse than by that much (non-inferiority)",

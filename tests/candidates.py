@@ -22,7 +22,7 @@ from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
 from ml_lifecycle.parameters import GateOptions
 from ml_lifecycle.pipelines.training.nodes import feature_columns
-from ml_lifecycle.promotion import Application, Decision, Registrar
+from ml_lifecycle.promotion import Application, Circumstances, Decision, Registrar
 from ml_lifecycle.provenance.record import (
     DataRecord,
     Environment,
@@ -61,6 +61,7 @@ GATE: dict[str, Any] = {
     "floors": {"roc_auc": 0.6},
     "ceilings": {"log_loss": 0.7},
     "baseline_metrics": ["roc_auc", "log_loss"],
+    "question": ["asked"],
     "metric": "roc_auc",
     "comparison": "superiority",
     "minimum_gain": 0.001,
@@ -107,7 +108,10 @@ def evaluation(model: OnnxModel, **changes: Any) -> dict[str, Any]:
         "confidence": 0.95,
         "model": {name: {"value": figures[name], "low": None, "high": None} for name in METRICS},
         "baselines": {},
-        "improvements": {"prevalence": {"roc_auc": BETTER, "log_loss": BETTER, "brier": DOUBTFUL}},
+        "improvements": {
+            name: {"roc_auc": BETTER, "log_loss": BETTER, "brier": DOUBTFUL}
+            for name in ("prevalence", *model.roles.baselines)
+        },
         "export": {"largest_difference": 1e-7, "rows": 1000},
         **changes,
     }
@@ -231,7 +235,12 @@ class World:
 
     def gather(self, version: Version, alias: str = "production") -> Evidence:
         """Gather what the gate asks about."""
-        return promotion.gather(version, alias, self.registrar, TOLERANCE, self.table)
+        return promotion.gather(version, alias, self.registrar, self.circumstances)
+
+    @property
+    def circumstances(self) -> Circumstances:
+        """Under what its versions are judged."""
+        return Circumstances(TOLERANCE, OPTIONS.question, [], self.table)
 
     def decide(self, version: Version, alias: str = "production", *, force: bool = False, reason: str = "") -> Decision:
         """Ask the gate."""

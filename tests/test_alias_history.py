@@ -138,6 +138,10 @@ class Place:
         """Say what is wrong."""
         return self.history.problems(MODEL, ALIAS, self.registry.get())
 
+    def seams(self) -> list[str]:
+        """Say where a move found what the one before it did not leave."""
+        return self.history.seams(MODEL, ALIAS)
+
     def name(self, number: int) -> str:
         """Name the file of a move."""
         return f"{self.url}/{MODEL}/{ALIAS}/{number:06}.json"
@@ -261,7 +265,8 @@ class TestMove:
         place.move("1", "first")
         place.registry.put("9")
         assert "9" == place.move("2").found
-        (problem,) = place.problems()
+        (problem,) = place.seams()
+        assert [] == place.problems()
         assert "moved outside its history between the moves 1 and 2" in problem
         assert "from version 1 to version 9" in problem
 
@@ -554,7 +559,8 @@ class TestInterleavings:
         assert [2, 3] == [mine.number, went[0].number]
         assert ["1", "3", "2", "3"] == registry.puts
         assert "3" == registry.get() == place.read()[-1].to
-        (problem,) = place.problems()
+        (problem,) = place.seams()
+        assert [] == place.problems()
         assert "between the moves 2 and 3, or move 2 was broken off: from version 2 to version 1" in problem
 
     def test_two_others_overtake_one_after_the_other(self, memory: Place, impatient: None) -> None:
@@ -634,7 +640,8 @@ class TestBrokenOff:
         (problem,) = place.problems()
         assert "points elsewhere than its history says: expected version 2, found version 1" in problem
         place.move("2")
-        (left,) = place.problems()
+        (left,) = place.seams()
+        assert [] == place.problems()
         assert "between the moves 2 and 3, or move 2 was broken off: from version 2 to version 1" in left
         assert ("2", "1") == (registry.get(), previous(place.read()))
 

@@ -368,7 +368,7 @@ class TestCode:
         self, look: Callable[..., Findings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Such as one of another version of Kedro."""
-        monkeypatch.setattr(audit, "configuration", lambda tree, run: 1 / 0)
+        monkeypatch.setattr(audit, "parameters_in", lambda tree, environment, runtime: 1 / 0)
         assert {"configuration": State.UNCHECKED} == not_holding(look())
 
 

@@ -501,7 +501,7 @@ def test_every_link_of_an_audit_is_explained() -> None:
 )
 def test_every_rule_of_the_gate_is_explained(page: str, heading: str) -> None:
     """The tables of guide and decision, and the gate, name the same rules in the same order."""
-    evidence = Evidence("production", None, None, "unchecked", "", None, TOLERANCE, None, None, None)
+    evidence = Evidence("production", None, None, "unchecked", "", None, None, None, None, TOLERANCE, None, None, None)
 
     rules = [answer.rule for answer in gate.judge(evidence, OPTIONS, SEED)]
     assert rules == list(itertools.chain(*first_cells(_read(PROJECT / page), heading)))

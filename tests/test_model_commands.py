@@ -279,8 +279,8 @@ class TestPromote:
         assert (result.exit_code, versions.aliases(NAME)) == (0, {"production": "1"})
         lines = result.stdout.splitlines()
         assert lines[0] == "The gate for @production: version 1 of 'small_model', with nobody in @production"
-        assert len(lines) == 1 + 9 + 2
-        assert all(line.startswith("✓ ") for line in lines[1:10])
+        assert len(lines) == 1 + 11 + 2
+        assert all(line.startswith("✓ ") for line in lines[1:12])
         assert lines[-2] == "Yes: @production of 'small_model' now points to version 1, before: nothing."
         assert lines[-1].startswith("Undo: `kedro model rollback production`")
         (move,) = world.registrar.history.read(NAME, "production")
@@ -312,7 +312,9 @@ class TestPromote:
         result = ask("promote", "1", "--to", "staging", on=replace(world, registrar=without_keys(world)))
         assert (result.exit_code, versions.aliases(NAME)) == (2, {})
         assert "? signature   cannot decide: unchecked: There is no key to verify" in result.stdout
-        assert result.stdout.endswith("Cannot decide: @staging stays where it is, because of signature, latency.\n")
+        assert result.stdout.endswith(
+            "Cannot decide: @staging stays where it is, because of signature, baselines, latency.\n"
+        )
 
     def test_a_challenger_that_is_no_better(
         self,

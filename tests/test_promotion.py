@@ -129,15 +129,13 @@ class TestGather:
         """A version without a signature is refused, with or without a key to verify with."""
         version = world.add(keys=Keys(world.folder / "nowhere"))
         without = dataclasses.replace(world.registrar, keys=Keys(world.folder / "nowhere"))
-        found = [
-            promotion.gather(version, "staging", who, TOLERANCE, world.table) for who in (world.registrar, without)
-        ]
+        found = [promotion.gather(version, "staging", who, world.circumstances) for who in (world.registrar, without)]
         assert [("refused", "it is not signed")] * 2 == [(each.signature, each.signature_detail) for each in found]
 
     def test_unchecked(self, world: World) -> None:
         """Without a key to verify with, nobody can tell: that is no refusal, and no yes."""
         without = dataclasses.replace(world.registrar, keys=Keys(world.folder / "nowhere"))
-        found = promotion.gather(world.add(), "staging", without, TOLERANCE, world.table)
+        found = promotion.gather(world.add(), "staging", without, world.circumstances)
         assert (found.signature, "no key to verify" in found.signature_detail) == ("unchecked", True)
 
     def test_signed_by_others(self, world: World) -> None:
@@ -153,7 +151,8 @@ class TestGather:
         path.unlink() if content is None else path.write_bytes(content)
         found = world.gather(version)
         assert (found.latency_ms, found.signature) == (None, "refused")
-        assert rules(world.decide(version)) == {"signature": "no", "latency": "cannot decide"}
+        unknown = dict.fromkeys(("baselines", "latency"), "cannot decide")
+        assert rules(world.decide(version)) == {"signature": "no", **unknown}
 
     def test_another_model_that_is_signed(self, world: World) -> None:
         """A model that a trusted key signed, but that is not the registered one, is not timed."""
@@ -216,7 +215,8 @@ class TestGather:
         version = customers.add(made(onnx_model))
         found = customers.gather(version)
         assert (found.rows, problem in found.rows_problem) == (None, True)
-        assert rules(customers.decide(version)) == {"incumbent": "cannot decide", "slices": "cannot decide"}
+        open_rules = ["question"] * (file == ".") + ["incumbent", "slices"]
+        assert rules(customers.decide(version)) == dict.fromkeys(open_rules, "cannot decide")
 
     @pytest.mark.parametrize("table", ["model_input", "requests"])
     def test_a_missing_table(
@@ -386,7 +386,7 @@ class TestForce:
         assert (decision.answer, decision.moves, rules(decision)) == (
             Answer.CANNOT,
             False,
-            {"signature": "cannot decide", "latency": "cannot decide"},
+            dict.fromkeys(("signature", "baselines", "latency"), "cannot decide"),
         )
 
 
@@ -642,3 +642,25 @@ def test_time_of_one_is_that_of_single_rows() -> None:
 def test_aliases_are_those_of_the_gate() -> None:
     """The aliases that can be given are those that options name."""
     assert promotion.ALIASES == Alias.__args__  # type: ignore[attr-defined]
+
+
+class TestQuestion:
+    """Two versions are compared only if they predict the same thing."""
+
+    def test_another_question(self, world: World) -> None:
+        """Parameters that say what is predicted, and that differ, are named with both values; nothing is promoted."""
+        parameters = {**candidates.PARAMETERS, "asked": {"late_from": 15}}
+        world.promote(world.add(candidates.candidate(parameters=parameters)))
+        other = {**parameters, "asked": {"late_from": 60}}
+        version = world.add(candidates.candidate(candidates.small_model(0.75), parameters=other))
+        found = world.gather(version)
+        assert found.other_question == ["asked.late_from (60 against 15)"]
+        assert rules(world.decide(version))["question"] == "cannot decide"
+
+    def test_the_same_question(self, world: World) -> None:
+        """Other parameters may differ."""
+        parameters = {**candidates.PARAMETERS, "asked": {"late_from": 15}}
+        world.promote(world.add(candidates.candidate(parameters=parameters)))
+        other = {**parameters, "model": "another"}
+        version = world.add(candidates.candidate(candidates.small_model(0.75), parameters=other))
+        assert world.gather(version).other_question == []

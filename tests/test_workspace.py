@@ -88,7 +88,7 @@ def test_tells_what_the_gate_asks_for(opened: Open) -> None:
     workspace = opened()
     assert workspace.gate.model_dump(mode="json") == workspace.parameters["gate"]
     assert workspace.gate.clean_tree == ["production"]
-    assert (workspace.tolerance, workspace.parameters["seed"]) == (1e-5, 2013)
+    assert (workspace.circumstances.tolerance, workspace.parameters["seed"]) == (1e-5, 2013)
 
 
 def test_another_environment_asks_for_other_things(opened: Open) -> None:

@@ -6,6 +6,7 @@ compared with the same version one creates it, so the history decides who moves,
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import time
@@ -146,10 +147,22 @@ class AliasHistory:
         last = max(stored, default=0)
         found = [
             *(_broken(move, stored.get(number - 1)) for number, move in moves.items()),
-            *(_outside(moves[number - 1], move) for number, move in moves.items() if number - 1 in moves),
             _elsewhere(model, alias, moves.get(last), points_to) if last in moves or not stored else None,
         ]
         return [*unreadable, *(text for text in found if text is not None)]
+
+    def seams(self, model: str, alias: str) -> list[str]:
+        """Say where a move found another version than the one before it left; empty if that never was so.
+
+        A move that was broken off before the alias was set looks so, and an alias that was moved outside its history.
+        Neither is undone by what came after, so both are told for ever.
+
+        Raises:
+            HistoryError: the history cannot be read.
+        """
+        moves = self.read(model, alias)
+        found = (_outside(before, move) for before, move in itertools.pairwise(moves))
+        return [text for text in found if text is not None]
 
     def move(
         self, draft: Draft, *, expected: str | None, get: Callable[[], str | None], put: Callable[[str], None]
@@ -158,7 +171,7 @@ class AliasHistory:
 
         ``get`` says which version it points to in MLflow, ``put`` sets it and is given versions of drafts only. A
         process that dies between its entry and its ``put`` leaves the alias where it was, which ``problems`` reports;
-        the next move starts from where the alias is, and both agree again.
+        the next move starts from where the alias is, both agree again, and ``seams`` tells of it.
 
         Returns the move; another may have followed by now.
 

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from kedro.framework.project import settings
 from pydantic import BaseModel, ConfigDict
 
 from ml_lifecycle import alias_history, faults
@@ -23,6 +22,7 @@ from ml_lifecycle.pipelines.training.evaluation import track_metrics
 from ml_lifecycle.pipelines.training.nodes import feature_columns
 from ml_lifecycle.promotion import ALIASES, Registrar, signature_of
 from ml_lifecycle.provenance import git, raw_copies
+from ml_lifecycle.provenance.committed import parameters_in
 from ml_lifecycle.provenance.record import (
     CHANGES,
     DATA_CHANGES,
@@ -105,17 +105,6 @@ def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[
         for name in names
         if expected.get(name) != found.get(name)
     ]
-
-
-def configuration(tree: Path, run: RunRecord) -> dict[str, Any]:
-    """Read the parameters that a run has with the configuration in a folder, and with what no committed file gave."""
-    conf = tree / "conf"
-    for folder in ("local", run.kedro_environment):
-        (conf / folder).mkdir(parents=True, exist_ok=True)
-    loader = settings.CONFIG_LOADER_CLASS(
-        str(conf), env=run.kedro_environment, runtime_params=run.runtime_parameters, **settings.CONFIG_LOADER_ARGS
-    )
-    return dict(loader["parameters"])
 
 
 @dataclass(frozen=True)
@@ -301,6 +290,8 @@ class Audit:
         if not _COMMIT.fullmatch(commit):
             raise _BrokenError(f"expected the full name of a commit, found {commit}")
         if not git.holds(self.project, commit):
+            if git.is_shallow(self.project):
+                raise _UncheckedError(f"this clone is shallow and lacks {commit}: `git fetch --unshallow`")
             raise _BrokenError(f"expected commit {commit} in this repository, found none; fetch it, or ask who has it")
         changes = self.folder.changes(patch) if run.git.dirty else None
         tree.mkdir()
@@ -326,7 +317,7 @@ class Audit:
         if not _ENVIRONMENT.fullmatch(run.kedro_environment):  # it becomes a path
             raise _BrokenError(f"expected the name of an environment, found {run.kedro_environment}")
         try:
-            found = configuration(tree, run)
+            found = parameters_in(tree, run.kedro_environment, run.runtime_parameters)
         except Exception as error:
             raise _UncheckedError(f"the configuration at the commit cannot be read: {error}") from error
         if differences := _differences(flat(run.parameters), flat(found)):
@@ -399,7 +390,8 @@ class Audit:
             if move.to == self.version.number:
                 _same(f"model that {move} meant", move.to_digest, self.version.digest)
         where = "nothing" if points_to is None else f"version {points_to}"
-        return f"points to {where}, as the last of {len(moves)} moves says"
+        seams = "".join(f"; NOTE: {seam}" for seam in history.seams(self.registrar.model, alias))
+        return f"points to {where}, as the last of {len(moves)} moves says{seams}"
 
     def _decisions(self) -> str:
         self._has_run()
@@ -423,11 +415,12 @@ class Audit:
             for name, expected, found in _told_differently(by_digest[move.decision_sha256], move)
         ]
         in_history = {move.decision_sha256 for move in moves}
+        superseded = _superseded(kept, in_history)
         problems += [
             f"expected a move in the history of @{_field(record, 'alias')} for {record.path}, found none: the history "
             "was rolled back, or the move broken off"
             for record in kept
-            if _moves(record) and record.sha256 not in in_history | overtaken
+            if _moves(record) and record.sha256 not in in_history | overtaken | superseded
         ]
         if problems:
             raise _BrokenError("; ".join(problems))
@@ -463,6 +456,17 @@ def _in(tree: Path, file: str) -> bytes:
         return (tree / file).read_bytes()
     except FileNotFoundError:
         raise _UncheckedError("the commit is not here") from None
+
+
+def _superseded(kept: list[records.Record], in_history: set[str | None]) -> set[str]:
+    """The decisions whose move was broken off, and that a later decision for the same alias has carried out."""
+    carried: dict[Any, int] = {}
+    for position, record in enumerate(kept):
+        if record.sha256 in in_history:
+            carried[_field(record, "alias")] = position
+    return {
+        record.sha256 for position, record in enumerate(kept) if position < carried.get(_field(record, "alias"), -1)
+    }
 
 
 def _told_differently(record: records.Record, move: alias_history.Move) -> Iterator[tuple[str, Any, Any]]:

@@ -48,6 +48,10 @@ class Evidence:
         dirty: whether it was made with uncommitted changes; None if that is not known.
         signature: what came of checking it; ``unchecked`` where that is impossible, for want of a key.
         signature_detail: whose signature it is, why it was refused, or why it was not checked.
+        uncommitted: parameters of the gate that the commit gives otherwise; None if that is not known.
+        baselines: those it must be better than; None if they are not known.
+        other_question: parameters that say what is predicted, and in which it differs from the incumbent; None if that
+            is not known.
         evaluation: its evaluation.json; None if there is none.
         tolerance: of the export, as a difference in probability.
         latency_ms: median time of a single prediction; None if it was not measured.
@@ -62,6 +66,9 @@ class Evidence:
     dirty: bool | None
     signature: Literal["verified", "refused", "unchecked"]
     signature_detail: str
+    uncommitted: list[str] | None
+    baselines: list[str] | None
+    other_question: list[str] | None
     evaluation: dict[str, Any] | None
     tolerance: float
     latency_ms: float | None
@@ -75,10 +82,12 @@ def judge(evidence: Evidence, options: GateOptions, seed: int) -> list[RuleAnswe
     return [
         _provenance(evidence),
         _clean_tree(evidence, options),
+        _bounds(evidence),
         _parity(evidence),
         _signature(evidence),
         _floors(evidence, options),
         _baselines(evidence, options),
+        _question(evidence),
         _incumbent(evidence, options, seed),
         _slices(evidence, options),
         _latency(evidence, options),
@@ -139,6 +148,26 @@ def _clean_tree(evidence: Evidence, options: GateOptions) -> RuleAnswer:
     return _summary("clean_tree", [known[evidence.dirty]], dirty=evidence.dirty)
 
 
+def _bounds(evidence: Evidence) -> RuleAnswer:
+    changed = evidence.uncommitted
+    if changed is None:
+        return _single("bounds", Answer.CANNOT, "it is not known whether the bounds of the gate are committed")
+    told = f": {', '.join(changed)}" if changed else ""
+    explanation = f"{len(changed)} parameters of the gate are not those of the commit{told}; needed: 0"
+    return _single("bounds", _decided(holds=not changed), explanation, changed=changed)
+
+
+def _question(evidence: Evidence) -> RuleAnswer:
+    differing = evidence.other_question
+    if evidence.incumbent is None:
+        return _single("question", Answer.YES, f"0 versions are behind {evidence.alias}: there is none to compare with")
+    if differing is None:
+        return _single("question", Answer.CANNOT, f"it is not known what version {evidence.incumbent} predicts")
+    told = f": {', '.join(differing)}" if differing else ""
+    explanation = f"asked otherwise than version {evidence.incumbent} in {len(differing)} parameters{told}; needed: 0"
+    return _single("question", Answer.CANNOT if differing else Answer.YES, explanation, differing=differing)
+
+
 def _parity(evidence: Evidence) -> RuleAnswer:
     found, tolerance = _number(evidence.evaluation, "export", "largest_difference"), _number(evidence.tolerance)
     if found is None or tolerance is None:
@@ -176,7 +205,10 @@ def _baselines(evidence: Evidence, options: GateOptions) -> RuleAnswer:
     gains = (evidence.evaluation or {}).get("improvements")
     if not isinstance(gains, dict) or not gains:
         return _single("baselines", Answer.CANNOT, "the evaluation compares with 0 baselines; needed: at least 1")
-    found = [_beaten(gains, baseline, metric) for baseline in gains for metric in options.baseline_metrics]
+    if evidence.baselines is None:
+        return _single("baselines", Answer.CANNOT, "it is not known which baselines the version must beat")
+    names = dict.fromkeys([*evidence.baselines, *gains])
+    found = [_beaten(gains, baseline, metric) for baseline in names for metric in options.baseline_metrics]
     return _summary("baselines", found, improvements=gains)
 
 

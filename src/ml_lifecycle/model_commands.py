@@ -243,7 +243,7 @@ def promote(workspace: Any, version: str, alias: str, reason: str, force: bool) 
     chosen = workspace.find(version)
     if alias in chosen.aliases:
         raise promotion.PromotionError(f"{chosen.title} has @{alias} already. Nothing was moved.")
-    evidence = promotion.gather(chosen, alias, workspace.registrar, workspace.tolerance, workspace.table)
+    evidence = promotion.gather(chosen, alias, workspace.registrar, workspace.circumstances)
     asked = promotion.Application(reason, force=force)
     decision = promotion.decide(chosen, evidence, workspace.gate, workspace.parameters["seed"], asked)
     lines = [f"The gate for @{alias}: {chosen}, {_against(decision.incumbent, alias)}"]
@@ -308,10 +308,13 @@ def history(workspace: Any, alias: str | None) -> Report:
     for name in asked:
         problems = registrar.history.problems(registrar.model, name, registrar.incumbent(name))
         moves = [] if problems else registrar.history.read(registrar.model, name)
-        facts[name] = {"problems": problems, "moves": [move.model_dump(mode="json") for move in moves]}
+        seams = [] if problems else registrar.history.seams(registrar.model, name)
+        kept = [move.model_dump(mode="json") for move in moves]
+        facts[name] = {"problems": problems, "notes": seams, "moves": kept}
         lines.append(f"@{name}: {len(moves)} moves")
         lines += [f"  ✗ {problem}" for problem in problems]
         lines += [_move_line(move) for move in moves]
+        lines += [f"  NOTE: {seam}" for seam in seams]
     damaged = any(facts[name]["problems"] for name in asked)
     return Report(Answer.NO if damaged else Answer.YES, {"model": registrar.model, "aliases": facts}, lines)
 

@@ -198,6 +198,7 @@ class GateOptions(Parameters):
     floors: dict[Literal["roc_auc", "average_precision"], Finite]
     ceilings: dict[Literal["log_loss", "brier", "calibration_gap"], Finite]
     baseline_metrics: Annotated[list[Compared], Field(min_length=1)]
+    question: list[str]
     metric: Compared
     comparison: Literal["superiority", "non_inferiority"]
     minimum_gain: Margin

@@ -14,9 +14,11 @@ from ml_lifecycle.alias_history import AliasHistory, Draft, Move, MovedError
 from ml_lifecycle.errors import DataContractError, LifecycleError
 from ml_lifecycle.gate import Answer, Evidence, RuleAnswer
 from ml_lifecycle.model_folder import ModelFolder
+from ml_lifecycle.nested import flat
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.parameters import ExportOptions, FirstPolicy, GateOptions
-from ml_lifecycle.pipelines.training.nodes import feature_columns
+from ml_lifecycle.pipelines.training.nodes import PREVALENCE, feature_columns
+from ml_lifecycle.provenance.record import Provenance
 from ml_lifecycle.registry import records, versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing import Keys, MissingKeyError, SignatureError
@@ -26,6 +28,8 @@ Alias = Literal["staging", "production"]
 STAGING: Alias = "staging"
 PRODUCTION: Alias = "production"
 ALIASES: tuple[Alias, ...] = (STAGING, PRODUCTION)
+#: The rules that ask for commits, which the first version may be forgiven.
+UNCOMMITTED = {"clean_tree", "bounds"}
 #: Without a signature a version cannot be loaded, so nobody is helped by an alias.
 NEVER_FORCED = {"signature"}
 #: Of a version's tag in MLflow (``MAX_TAG_VAL_LENGTH``).
@@ -204,24 +208,61 @@ def _rows(
         return None, str(error)
 
 
-def gather(
-    version: Version, alias: str, registrar: Registrar, tolerance: float, table: Callable[[str], pd.DataFrame]
-) -> Evidence:
+@dataclass(frozen=True)
+class Circumstances:
+    """Under what a version is judged.
+
+    Attributes:
+        tolerance: of the export.
+        question: parameters that say what is predicted.
+        uncommitted: parameters of the gate that the commit gives otherwise; None if that is not known.
+        table: loads ``model_input`` and ``requests``.
+    """
+
+    tolerance: float
+    question: list[str]
+    uncommitted: list[str] | None
+    table: Callable[[str], pd.DataFrame]
+
+
+def _asked(origin: Provenance, question: list[str]) -> dict[str, Any]:
+    """What a version predicts: the parameters that its data were made with, as far as they say so."""
+    run = origin.run if origin.data is None else origin.data.run
+    inside = tuple(f"{path}." for path in question)
+    return {path: value for path, value in flat(run.parameters).items() if path in question or path.startswith(inside)}
+
+
+def _other_question(origin: Provenance | None, name: str, incumbent: str, question: list[str]) -> list[str] | None:
+    """Name the parameters in which two versions predict different things."""
+    with versions.folder(versions.find(name, incumbent)) as stored:
+        other = _tried(stored.provenance)
+    if origin is None or other is None:
+        return None
+    mine, theirs = _asked(origin, question), _asked(other, question)
+    return [
+        f"{path} ({mine.get(path)} against {theirs.get(path)})"
+        for path in sorted({*mine, *theirs})
+        if mine.get(path) != theirs.get(path)
+    ]
+
+
+def gather(version: Version, alias: str, registrar: Registrar, under: Circumstances) -> Evidence:
     """Gather what the gate asks about; what cannot be known is None.
 
     Args:
         version: the challenger.
         alias: the one it would get.
         registrar: of its model.
-        tolerance: of the export.
-        table: loads ``model_input`` and ``requests``.
+        under: what it is judged under.
     """
     number = registrar.incumbent(alias)
     with versions.folder(version) as stored:
         origin = _tried(stored.provenance)
-        rows, problem = None, ""
+        rows, problem, other_question = None, "", None
         if number is not None:
-            rows, problem = _rows(version, stored, registrar, number, table)
+            rows, problem = _rows(version, stored, registrar, number, under.table)
+            other_question = _tried(lambda: _other_question(origin, version.name, number, under.question))
+        model = _tried(lambda: versions.verified(version, stored, registrar.keys))
         found, detail = signature_of(stored, registrar.keys)
         return Evidence(
             alias=alias,
@@ -229,9 +270,12 @@ def gather(
             dirty=None if origin is None else origin.is_dirty,
             signature=found,
             signature_detail=detail,
+            uncommitted=under.uncommitted,
+            baselines=None if model is None else [PREVALENCE, *model.roles.baselines],
+            other_question=other_question,
             evaluation=_tried(lambda: _evaluation(stored, version)),
-            tolerance=tolerance,
-            latency_ms=_tried(lambda: time_of_one(versions.verified(version, stored, registrar.keys), stored.probe())),
+            tolerance=under.tolerance,
+            latency_ms=None if model is None else _tried(lambda: time_of_one(model, stored.probe())),
             incumbent=number,
             rows=rows,
             rows_problem=problem,
@@ -248,7 +292,7 @@ def decide(
     """Ask the gate, and keep its answer with the version, whatever it is."""
     rules = gate.judge(evidence, options, seed)
     against = {rule.rule for rule in rules if rule.answer is not Answer.YES}
-    forgiven = against if asked.first == "any_tree" and against == {"clean_tree"} else set()
+    forgiven = against if asked.first == "any_tree" and against <= UNCOMMITTED else set()
     incumbent = None if evidence.incumbent is None else versions.find(version.name, evidence.incumbent)
     decision = Decision(
         version=version.number,
@@ -299,14 +343,22 @@ def promote_first(registrar: Registrar, number: str, policy: FirstPolicy, parame
     return decided
 
 
+def _given_by_no_file(version: Version) -> list[str] | None:
+    """Name the parameters of the gate that the run got from no committed file; a dirty tree is a rule of its own."""
+    with versions.folder(version) as stored:
+        origin = _tried(stored.provenance)
+    return None if origin is None else sorted(flat({"gate": origin.run.runtime_parameters.get("gate", {})}))
+
+
 def _first(registrar: Registrar, version: Version, policy: FirstPolicy, parameters: dict[str, Any]) -> str:
     options = GateOptions.model_validate(parameters["gate"])
     tolerance = ExportOptions.model_validate(parameters["export"]).tolerance
+    under = Circumstances(tolerance, options.question, _given_by_no_file(version), _no_table)
     given: list[str] = []
     for alias in ALIASES:
         if registrar.incumbent(alias) is not None:
             continue
-        evidence = gather(version, alias, registrar, tolerance, _no_table)
+        evidence = gather(version, alias, registrar, under)
         asked = Application("the first version", first=policy)
         decision = decide(version, evidence, options, parameters["seed"], asked)
         if not decision.moves:

@@ -224,9 +224,10 @@ class Reproduction:
         state = place.run.git
         self.say(f"checking out {state.commit}")
         if not git.holds(self.project, state.commit):
+            fetch = "git fetch --unshallow" if git.is_shallow(self.project) else "git fetch --all"
             raise ReproductionError(
-                f"The commit {state.commit} is not in this repository. Fetch it (`git fetch --all`), or ask whoever "
-                "made the version for it."
+                f"The commit {state.commit} is not in this repository. Fetch it (`{fetch}`), or ask whoever made the "
+                "version for it."
             )
         changes = self.folder.changes(patch) if state.dirty else None
         if state.dirty and changes is None:

@@ -14,9 +14,11 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.utils import find_kedro_project
 
 from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
-from ml_lifecycle.errors import ConfigurationError, DataContractError
+from ml_lifecycle.errors import ConfigurationError, DataContractError, ProvenanceError
+from ml_lifecycle.nested import flat
 from ml_lifecycle.parameters import ExportOptions, GateOptions
-from ml_lifecycle.promotion import Registrar
+from ml_lifecycle.promotion import Circumstances, Registrar
+from ml_lifecycle.provenance.committed import parameters_at
 from ml_lifecycle.registry import versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing import Keys
@@ -48,9 +50,19 @@ class Workspace:
         return GateOptions.model_validate(self.parameters["gate"])
 
     @property
-    def tolerance(self) -> float:
-        """How far ONNX may be from scikit-learn."""
-        return ExportOptions.model_validate(self.parameters["export"]).tolerance
+    def circumstances(self) -> Circumstances:
+        """Under what its versions are judged."""
+        tolerance = ExportOptions.model_validate(self.parameters["export"]).tolerance
+        return Circumstances(tolerance, self.gate.question, self._uncommitted(), self.table)
+
+    def _uncommitted(self) -> list[str] | None:
+        """Name the parameters of the gate that the last commit gives otherwise; None if that cannot be told."""
+        try:
+            committed = parameters_at(self.project, "HEAD", self.environment)
+        except (ProvenanceError, ValueError):
+            return None
+        mine, theirs = (flat({"gate": parameters.get("gate", {})}) for parameters in (self.parameters, committed))
+        return sorted(path for path in {*mine, *theirs} if mine.get(path) != theirs.get(path))
 
     @cached_property
     def _entry(self) -> RegisteredModelDataset:

@@ -28,6 +28,19 @@ def test_a_dirty_version_is_not_for_production(finished_project: ProjectCopy) ->
     assert "the fair is tomorrow" in audited
 
 
+def test_bounds_that_are_not_committed(finished_project: ProjectCopy) -> None:
+    """Who lowers the gate's bounds commits that first; otherwise the gate names each of them and says no."""
+    finished_project.run("kedro", "run", "--env", "test", "--params", promotion_story.BETTER)
+    lowered = finished_project.path / "conf/test/parameters_gate.yml"
+    lowered.write_text("gate: {minimum_gain: 0.5, comparison: non_inferiority}\n", encoding="utf-8")
+    asked = ("kedro", "model", "promote", "2", "--to", "staging", "--env", "test")
+    refused = finished_project.run(*asked, check=False)
+    assert (1, True) == (refused.returncode, "because of bounds." in refused.stdout)
+    assert "are not those of the commit: gate.comparison, gate.minimum_gain; needed: 0" in refused.stdout
+    finished_project.commit()
+    assert "Yes: @staging of 'flight_delay' now points to version 2" in finished_project.run(*asked).stdout
+
+
 def test_an_answer_is_traced(finished_project: ProjectCopy) -> None:
     """The id of an answer leads to version, run, commit, data, parameters, environment and verdicts."""
     import pandas as pd

@@ -132,6 +132,11 @@ def holds(project: Path, commit: str) -> bool:
     return True
 
 
+def is_shallow(project: Path) -> bool:
+    """Whether the repository lacks its older commits."""
+    return _git(project, "rev-parse", "--is-shallow-repository").strip() == b"true"
+
+
 def materialise(project: Path, commit: str, folder: Path, patch: bytes | None) -> None:
     """Write the files of a commit into an empty folder, with changes on top.
 
