@@ -435,6 +435,32 @@ class TestDecisions:
         monkeypatch.setattr(records, "of", lambda version, kind: kept[kind])
         assert expected == not_holding(look())
 
+    @pytest.mark.parametrize(
+        ("alias", "order", "expected"),
+        [
+            ("staging", "before", {}),
+            ("staging", "after", {"decisions": State.BROKEN}),
+            ("another", "before", {"decisions": State.BROKEN}),
+        ],
+    )
+    def test_a_move_that_was_broken_off(
+        self,
+        look: Callable[..., Findings],
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        alias: str,
+        order: str,
+        expected: dict[str, State],
+    ) -> None:
+        """A decision without a move is all right only if a later one for the same alias was carried out."""
+        real = records.of(world.version, records.DECISION)
+        alone = records.Record("alone", "1a7e", {"alias": alias, "answer": "yes"})
+        kept = {records.DECISION: [alone, *real] if order == "before" else [*real, alone], records.OVERTAKEN: []}
+        monkeypatch.setattr(records, "of", lambda version, kind: kept[kind])
+        findings = look()
+        assert expected == not_holding(findings)
+        assert (f"in the history of @{alias} for alone, found none" in findings["decisions"].detail) == bool(expected)
+
     def test_shows_what_was_forgiven(self, world: World) -> None:
         """A first version from a dirty tree is promoted, and every audit shows it."""
         registrar = dataclasses.replace(world.registrar, model="another_model")

@@ -392,12 +392,15 @@ def test_drawing_rows_instead_of_days_would_promise_too_much() -> None:
 
 
 def test_the_gate_as_configured_keeps_its_word() -> None:
-    """With the options of conf/base: of 500 equal models no more pass than stated, of 200 better ones at least 90%."""
+    """With conf/base: of 500 equal models no more pass than stated, of 200 clearly better ones at least 90%.
+
+    Clearly better is a gain of 0.05 in ROC AUC here, on 1,200 rows of 40 days; of 0.03, fewer are found.
+    """
     file = Path(__file__).parents[1] / "conf/base/parameters_gate.yml"
     options = GateOptions.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))["gate"])
 
     def passes(rows: pd.DataFrame) -> bool:
-        found = comparison.compare(rows, options.metric, options.confidence, 100, seed=1)
+        found = comparison.compare(rows, options.metric, options.confidence, options.bootstrap_samples, seed=1)
         return bool(found["low"] > options.needed_gain)
 
     assert np.mean([passes(world(seed)) for seed in range(500)]) <= options.error_share

@@ -13,7 +13,6 @@ from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.workspace import Workspace
 
 REPRODUCED = "reproduced"
-SHORT = 8
 
 
 class PredictionError(LifecycleError):

@@ -19,7 +19,6 @@ from ml_lifecycle.provenance.git import (
     add_worktree,
     apply,
     describe,
-    file_at,
     holds,
     materialise,
     remove_worktree,
@@ -362,6 +361,27 @@ class TestPatch:
         _write("code.py", b"secret = 'wJalrXUtnFEMI'\n")(repository)
         assert (True, None) == (describe(repository).dirty, describe(repository).patch)
 
+    @pytest.mark.parametrize(
+        ("name", "value", "written"),
+        [
+            ("CI_TOKEN", "wJalrXUtnFEMI", b"\0wJalrXUtnFEMI"),
+            ("DATABASE_URL", "postgresql://me:wJalrXUtnFEMI@db/x", b"password = wJalrXUtnFEMI"),
+            ("HOME", "unchanged", b"\0-----BEGIN PRIVATE KEY-----"),
+        ],
+        ids=["in a binary file", "of an address", "a key in a binary file"],
+    )
+    @pytest.mark.parametrize("place", ["new.bin", "code.py"])
+    def test_secrets_that_a_patch_does_not_show(
+        self, repository: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, written: bytes, place: str
+    ) -> None:
+        """A binary file stands there compressed, and a password may be a part of an address: both are looked for."""
+        if name != "HOME":
+            monkeypatch.setenv(name, value)
+        _write(place, written)(repository)
+        assert describe(repository).patch is None
+        _write(place, b"\0 harmless")(repository)
+        assert describe(repository).patch is not None
+
     @pytest.mark.parametrize(("variable", "value"), [("AWS_SECRET_ACCESS_KEY", "x = 2"), ("EDITOR", "secret = 'wJalr")])
     def test_short_and_other_variables_are_no_secrets(
         self, repository: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
@@ -460,18 +480,6 @@ def test_any_changes_can_be_restored(prepared: Path, changes: dict[str, tuple[by
 
 class TestCommit:
     """What a repository holds of a commit."""
-
-    def test_a_file_is_read_as_the_commit_has_it(self, repository: Path) -> None:
-        """Changes of the working tree do not count, and bytes are not changed."""
-        commit = describe(repository).commit
-        for name in FILES:
-            _write(name, b"changed")(repository)
-        assert FILES == {name: file_at(repository, commit, name) for name in FILES}
-
-    @pytest.mark.parametrize(("commit", "path"), [("HEAD", "nowhere.py"), ("0" * 40, "code.py"), ("no", "code.py")])
-    def test_a_file_that_is_not_there_is_none(self, repository: Path, commit: str, path: str) -> None:
-        """A commit that is not there holds no file either."""
-        assert file_at(repository, commit, path) is None
 
     def test_holds_its_commits(self, repository: Path) -> None:
         """A commit of the repository is held; another one, a file's object or a word is not."""

@@ -26,7 +26,8 @@ DIFF = (
 
 #: Bytes of changes that are kept with a model, at most.
 LARGEST_PATCH = 1_000_000
-_SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_KEY|SIGNING_KEY$")
+_SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|API_KEY|SIGNING_KEY$|_PAT$")
+_PASSWORD_IN_ADDRESS = re.compile(r"://[^:/@\s]*:([^@\s]+)@")
 _SHORTEST_SECRET = 8
 
 
@@ -65,12 +66,29 @@ def _content(path: Path) -> bytes:
     return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
-def _holds_secret(patch: bytes) -> bool:
-    """Whether changes add a private key, or a secret that the environment holds as well."""
-    added = b"\n".join(line for line in patch.split(b"\n") if line.startswith(b"+"))
-    secrets = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
-    known = [value.encode() for value in secrets if len(value) >= _SHORTEST_SECRET]
-    return b"PRIVATE KEY-----" in added or any(value in added for value in known)
+def _known_secrets() -> list[bytes]:
+    """The secrets that the environment holds: of variables named so, and passwords within addresses."""
+    named = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+    within = [found[1] for value in os.environ.values() if (found := _PASSWORD_IN_ADDRESS.search(value))]
+    return [value.encode() for value in (*named, *within) if len(value) >= _SHORTEST_SECRET]
+
+
+def _holds_secret(patch: bytes, binary: Iterable[bytes]) -> bool:
+    """Whether changes add a private key, or a secret that the environment holds as well.
+
+    ``binary``: contents of changed files that the patch does not show as they are.
+    """
+    lines = b"\n".join(line for line in patch.split(b"\n") if line.startswith(b"+"))
+    return any(secret in added for added in (lines, *binary) for secret in (b"PRIVATE KEY-----", *_known_secrets()))
+
+
+def _binary_contents(project: Path, new: Iterable[Path]) -> list[bytes]:
+    """Contents of changed and new files that Git shows as binary."""
+    root = Path(os.fsdecode(_git(project, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+    listed = _git(project, "diff", "--name-only", "-z", "--no-renames", "--no-relative", "--diff-filter=d", "HEAD")
+    changed = (root / os.fsdecode(name) for name in listed.split(b"\0") if name)
+    contents = (_content(path) for path in {*new, *changed} if path.is_symlink() or path.is_file())
+    return [content for content in contents if b"\0" in content]
 
 
 def _patch(project: Path, new: Iterable[Path]) -> bytes | None:
@@ -92,8 +110,9 @@ def _patch(project: Path, new: Iterable[Path]) -> bytes | None:
         _git(project, "read-tree", "HEAD", **variables)
         _git(project, "-c", "core.safecrlf=false", "add", "--all", **variables)
         patch = _git(project, *DIFF, "--cached", "HEAD", **variables)
-    is_kept = 0 < len(patch) <= LARGEST_PATCH and not _holds_secret(patch)  # none if all of it is ignored
-    return patch if is_kept else None
+    if not 0 < len(patch) <= LARGEST_PATCH:  # none if all of it is ignored
+        return None
+    return None if _holds_secret(patch, _binary_contents(project, new)) else patch
 
 
 def describe(project: Path) -> GitState:
@@ -113,14 +132,6 @@ def describe(project: Path) -> GitState:
     dirty = digest.hexdigest() != hashlib.sha256().hexdigest()
     patch = _patch(project, new.values()) if dirty else None
     return GitState(commit=commit, dirty=dirty, diff_sha256=digest.hexdigest(), patch=patch)
-
-
-def file_at(project: Path, commit: str, path: str) -> bytes | None:
-    """Read a file of a commit; None if the commit does not hold it."""
-    try:
-        return _git(project, "show", f"{commit}:{path}")
-    except ProvenanceError:
-        return None
 
 
 def holds(project: Path, commit: str) -> bool:
