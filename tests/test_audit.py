@@ -18,9 +18,11 @@ from kedro.framework.project import configure_project
 
 import candidates
 from candidates import NAME, PARAMETERS
-from ml_lifecycle import audit, promotion, signing
+from ml_lifecycle import promotion, signing
 from ml_lifecycle.alias_history import AliasHistory
-from ml_lifecycle.audit import Audit, Finding, State, overall
+from ml_lifecycle.audit import chain, committed
+from ml_lifecycle.audit.finding import Finding, State, overall
+from ml_lifecycle.audit.subject import Subject
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.model_folder import PROVENANCE, ModelFolder
@@ -151,6 +153,7 @@ def look(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         text: str | None = None,
         files: dict[str, bytes | None] | None = None,
         facts: dict[str, Any] | None = None,
+        not_signed: dict[str, bytes] | None = None,
         **changes: Any,
     ) -> Findings:
         folder = tmp_path / "folder"
@@ -163,12 +166,14 @@ def look(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
                 (folder / name).write_bytes(content)
         with world.registrar.keys.private() as key:
             signing.sign(folder, key)
+        for name, content in (not_signed or {}).items():
+            (folder / name).write_bytes(content)
         of_run = {**run_tags(provenance.run), **raw_input_tags(provenance.raw_inputs)}
         told = dataclasses.replace(world.facts, **{"tags": of_run, **(facts or {})})
         monkeypatch.setattr(runs, "of", lambda version: told)
         version = dataclasses.replace(world.version, tags={**world.version.tags, **provenance.tags()})
         parts = {"project": world.project, "registrar": world.registrar, "version": version, **changes}
-        return {found.link: found for found in Audit(folder=ModelFolder(folder), **parts).findings()}
+        return {found.link: found for found in chain.findings(Subject(folder=ModelFolder(folder), **parts))}
 
     return run
 
@@ -314,6 +319,20 @@ class TestCode:
         assert {"commit": State.BROKEN, **rest} == not_holding(findings)
         assert f"expected commit {'c0' * 20} in this repository, found none; fetch it" in findings["commit"].detail
 
+    def test_commit_that_a_shallow_clone_lacks(
+        self, look: Callable[..., Findings], world: World, tmp_path: Path
+    ) -> None:
+        """There the commit may exist elsewhere: how to fetch it is said."""
+        project = tmp_path / "project"
+        subprocess.check_call(["git", "clone", "--quiet", "--depth", "1", f"file://{world.project}", str(project)])
+        shutil.copytree(world.project / ".dvc/cache", project / ".dvc/cache")
+        data = DataRecord(model_input_sha256="da" * 32, run=world.other)
+        findings = look(world.provenance.model_copy(update={"data": data}), project=project)
+        names = ("commit (data)", "lock (data)", "configuration (data)", "data versions")
+        assert dict.fromkeys(names, State.UNCHECKED) == not_holding(findings)
+        told = f"this clone is shallow and lacks {world.other.git.commit}: `git fetch --unshallow`"
+        assert told == findings["commit (data)"].detail
+
     def test_changes_that_were_not_kept(self, look: Callable[..., Findings], world: World) -> None:
         """A dirty version can be compared with its commit only."""
         state = world.provenance.run.git.model_copy(update={"dirty": True})
@@ -368,7 +387,7 @@ class TestCode:
         self, look: Callable[..., Findings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Such as one of another version of Kedro."""
-        monkeypatch.setattr(audit, "parameters_in", lambda tree, environment, runtime: 1 / 0)
+        monkeypatch.setattr(committed, "parameters_in", lambda tree, environment, runtime: 1 / 0)
         assert {"configuration": State.UNCHECKED} == not_holding(look())
 
 
@@ -469,7 +488,7 @@ class TestDecisions:
             lock = candidates.lock(world.folder.parent)
             number = versions.register("another_model", made, lock, registrar.keys)
             promotion.promote_first(registrar, number, "any_tree", PARAMETERS)
-        findings = audit.audit(world.project, registrar, versions.find("another_model", number))
+        findings = chain.audit(world.project, registrar, versions.find("another_model", number))
         (decisions,) = [found for found in findings if found.link == "decisions"]
         assert State.HOLDS is decisions.state
         assert ["clean_tree"] == [told[-10:] for told in decisions.detail.split("; ") if "forgiven at" in told]
@@ -481,7 +500,7 @@ class TestFolder:
     def test_missing(self, world: World) -> None:
         """Then there is nothing else to check."""
         version = dataclasses.replace(world.version, number="77")
-        (found,) = audit.audit(world.project, world.registrar, version)
+        (found,) = chain.audit(world.project, world.registrar, version)
         assert ("model", State.BROKEN) == (found.link, found.state)
         assert "expected its folder in the artifact store, found: " in found.detail
 
@@ -490,6 +509,24 @@ class TestFolder:
         findings = look(files={"model.onnx": None})
         assert dict.fromkeys(("model", "probe"), State.BROKEN) == not_holding(findings)
         assert "expected model.onnx in the artifact store, found none" == findings["model"].detail
+
+    def test_a_model_that_nobody_signed_is_not_run(
+        self, look: Callable[..., Findings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its answers stay open; those that are stored are compared all the same."""
+        run: list[ModelFolder] = []
+        monkeypatch.setattr(ModelFolder, "model", run.append)
+        findings = look(not_signed={"model.onnx": b"hostile"})
+        broken = dict.fromkeys(("signature", "model"), State.BROKEN)
+        assert {**broken, "probe": State.UNCHECKED} == not_holding(findings)
+        assert "the signature is broken, so the model is not run" in findings["probe"].detail
+        assert [] == run
+
+    def test_answers_that_cannot_be_read(self, look: Callable[..., Findings]) -> None:
+        """Whatever stands in the place of the probe set breaks what it was for."""
+        findings = look(not_signed={"probe_set.parquet": b"hostile"})
+        assert dict.fromkeys(("signature", "record", "probe"), State.BROKEN) == not_holding(findings)
+        assert "expected a probe set, found: " in findings["probe"].detail
 
     def test_without_a_key(self, look: Callable[..., Findings], world: World, tmp_path: Path) -> None:
         """Whether the signature holds stays open."""

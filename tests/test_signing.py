@@ -103,13 +103,34 @@ class TestMake:
         assert (True, False) == (made, make(tmp_path))
         assert before == [(tmp_path / name).read_bytes() for name in (PRIVATE, PUBLIC)]
 
-    @pytest.mark.parametrize("name", [PRIVATE, PUBLIC])
-    def test_half_a_pair_stays(self, tmp_path: Path, pair: Path, name: str) -> None:
-        """The public key of a team, alone in the folder, is not replaced, nor is a private key."""
-        shutil.copy(pair / name, tmp_path / name)
+    def test_a_public_key_alone_stays(
+        self, tmp_path: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It may be a team's: it is not replaced, and what it is good for is said."""
+        shutil.copy(pair / PUBLIC, tmp_path / PUBLIC)
+        monkeypatch.setattr(sys, "argv", ["signing", str(tmp_path)])
+        signing.main()
+        assert [PUBLIC] == [path.name for path in tmp_path.iterdir()]
+        assert (pair / PUBLIC).read_bytes() == (tmp_path / PUBLIC).read_bytes()
+        assert capsys.readouterr().out.startswith(f"kept {tmp_path / PUBLIC}; it verifies, and without its private key")
+
+    def test_a_lost_public_key_is_made_again(self, tmp_path: Path, pair: Path) -> None:
+        """The private key stays, and its public half is the one that was lost."""
+        shutil.copy(pair / PRIVATE, tmp_path / PRIVATE)
         assert not make(tmp_path)
-        assert [name] == [path.name for path in tmp_path.iterdir()]
-        assert (pair / name).read_bytes() == (tmp_path / name).read_bytes()
+        assert {PRIVATE, PUBLIC} == {path.name for path in tmp_path.iterdir()}
+        for name in (PRIVATE, PUBLIC):
+            assert (pair / name).read_bytes() == (tmp_path / name).read_bytes()
+
+    def test_what_is_no_private_key_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is lost, and what to do is said."""
+        (tmp_path / PRIVATE).write_text("no key", encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["signing", str(tmp_path)])
+        with pytest.raises(
+            SystemExit, match=r"holds no private key that can be read without a password\. Move it away"
+        ):
+            signing.main()
+        assert {PRIVATE: "no key"} == {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
 
     def test_pairs_differ(self, pair: Path, other: Path) -> None:
         """No two pairs are the same."""

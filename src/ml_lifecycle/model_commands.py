@@ -149,16 +149,17 @@ def _record_line(kept: dict[str, Any] | None) -> str:
 @_answering
 def audit(workspace: Any, version: str, deep: bool) -> Report:
     """Check every link between a version and the world."""
-    from ml_lifecycle import audit as auditing
+    from ml_lifecycle.audit import chain
+    from ml_lifecycle.audit.finding import State, overall
 
     chosen = workspace.find(version)
-    findings = auditing.audit(workspace.project, workspace.registrar, chosen, deep=deep)
-    answer = auditing.overall(findings)
+    findings = chain.audit(workspace.project, workspace.registrar, chosen, deep=deep)
+    answer = overall(findings)
     width = max(len(finding.link) for finding in findings)
     lines = [f"Audit of {chosen}, SHA-256 {chosen.digest}"]
     lines += [f"{MARKS[found.state]} {found.link:<{width}}  {found.state}: {found.detail}" for found in findings]
-    broken = [found.link for found in findings if found.state is auditing.State.BROKEN]
-    open_ = [found.link for found in findings if found.state is auditing.State.UNCHECKED]
+    broken = [found.link for found in findings if found.state is State.BROKEN]
+    open_ = [found.link for found in findings if found.state is State.UNCHECKED]
     said = {
         Answer.YES: f"All {len(findings)} links hold.",
         Answer.NO: f"Broken: {', '.join(broken)}. Do not trust this version.",
@@ -182,18 +183,15 @@ def audit(workspace: Any, version: str, deep: bool) -> Report:
 @_answering
 def reproduce(workspace: Any, version: str, on: str, python: str | None, keep: bool, no_record: bool) -> Report:
     """Make a version again from its commit, lock, data and parameters, and compare bit for bit."""
-    from ml_lifecycle import reproduction
     from ml_lifecycle.lineage import REPRODUCED
     from ml_lifecycle.registry import records, versions
+    from ml_lifecycle.reproduction import job
 
     chosen = workspace.find(version)
     with versions.folder(chosen) as folder:
         versions.verified(chosen, folder, workspace.keys)  # it runs what the folder names
-        root = reproduction.new_root(workspace.project, chosen.number)
-        job = reproduction.Reproduction(
-            workspace.project, folder, root, on, python, say=functools.partial(click.echo, err=True)
-        )
-        found = reproduction.reproduce(job, keep=keep)
+        root, say = job.new_root(workspace.project, chosen.number), functools.partial(click.echo, err=True)
+        found = job.reproduce(job.Reproduction(workspace.project, folder, root, on, python, say), keep=keep)
     rows = [
         {"what": row.what, "recorded": row.recorded, "reproduced": row.reproduced, "equal": row.equal}
         for row in found.rows

@@ -99,10 +99,13 @@ def _is_file(path: Path) -> bool:
 
 
 def make(folder: Path) -> bool:
-    """Make a pair of keys (ECDSA, P-256) in a folder; a pair that is there stays, and half a one as well.
+    """Make a pair of keys (ECDSA, P-256) in a folder; what is there stays, and a lost public key is made again.
 
     Returns:
-        Whether it is new.
+        Whether the private key is new.
+
+    Raises:
+        MissingKeyError: what is there is no private key.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -111,21 +114,38 @@ def make(folder: Path) -> bool:
     if public.exists():  # perhaps of a team: what it has signed must stay trusted
         return False
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    try:
-        descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-    public.write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    content = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    is_new = _place(private, content)
+    public.write_bytes(_public_half(private))
+    return is_new
+
+
+def _place(path: Path, content: bytes) -> bool:
+    """Make a file that its owner alone may read, whole or not at all; one that is there stays."""
+    with tempfile.NamedTemporaryFile(dir=path.parent) as file:
+        file.write(content)
+        file.flush()
+        try:
+            os.link(file.name, path)
+        except FileExistsError:
+            return False
     return True
+
+
+def _public_half(private: Path) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(private.read_bytes(), None)
+    except (TypeError, ValueError):
+        raise MissingKeyError(
+            f"{private} holds no private key that can be read without a password. Move it away to let `make keys` make "
+            "a pair, or put its public key beside it."
+        ) from None
+    public = key.public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def sign(folder: Path, private_key: Path) -> None:
@@ -201,11 +221,19 @@ def _is_signed_by(folder: Path, signature: Path, public_key: Path) -> bool:
 
 
 def main() -> None:
-    """Make a pair of keys in the folder given on the command line; one that is there stays."""
+    """Make a pair of keys in the folder given on the command line; what is there stays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    click.echo(f"{'made' if make(folder) else 'kept'} {folder / PRIVATE} (never share it) and {folder / PUBLIC}")
+    try:
+        done = "made" if make(folder) else "kept"
+    except MissingKeyError as error:
+        raise SystemExit(f"Error: {error.message}") from error
+    private, public = folder / PRIVATE, folder / PUBLIC
+    if private.exists():
+        click.echo(f"{done} {private} (never share it) and {public}")
+    else:
+        click.echo(f"{done} {public}; it verifies, and without its private key beside it nothing is signed here")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ from mlflow import MlflowClient
 
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.registry import versions
-from ml_lifecycle.reproduction import ENVIRONMENT, Place, Reproduction, Verdict, new_root, reproduce, verdict
+from ml_lifecycle.reproduction import environment, outcome, raw_data
+from ml_lifecycle.reproduction.job import Reproduction, new_root, reproduce
+from ml_lifecycle.reproduction.outcome import Verdict, verdict
+from ml_lifecycle.reproduction.place import ENVIRONMENT, Place
 from ml_lifecycle.workspace import open_workspace
 from project_copy import MODEL, Lifecycle, ProjectCopy, finished, inside
 
@@ -71,7 +74,7 @@ def control(prepared: tuple[Reproduction, Place]) -> Callable[[], Verdict]:
 
     def run() -> Verdict:
         job.run([place])
-        return verdict(job.compare([place]), "3.11")
+        return verdict(outcome.compare(place, job.folder), "3.11")
 
     return run
 
@@ -116,10 +119,10 @@ class TestControls:
         content = raw.read_bytes()
         raw.chmod(0o644)
         raw.write_bytes(content.replace(b"BOEING", b"BOEINH", 1))
-        found = verdict(job.changed_data(place), "3.11")
+        found = verdict(raw_data.compare(place, job.provenance.raw_inputs), "3.11")
         raw.write_bytes(content)
         assert (Answer.NO, ["raw data planes"]) == (found.answer, found.differences)
-        assert Answer.YES == verdict(job.changed_data(place), "3.11").answer
+        assert Answer.YES == verdict(raw_data.compare(place, job.provenance.raw_inputs), "3.11").answer
 
     def test_one_changed_byte_of_data_that_dvc_was_told_of(
         self, prepared: tuple[Reproduction, Place], control: Callable[[], Verdict]
@@ -202,12 +205,12 @@ def made_again(prepared: tuple[Reproduction, Place], monkeypatch: pytest.MonkeyP
     """Return a function: reproduce a version in the environment that was built for the controls, with the same lock."""
     built = prepared[1].environment
 
-    def use(job: Reproduction, place: Place) -> None:
+    def use(place: Place, python: str | None) -> None:
         if not place.environment.exists():
             place.environment.symlink_to(built)
 
     def run(project: ProjectCopy, version: str) -> Verdict:
-        monkeypatch.setattr(Reproduction, "_build", use)
+        monkeypatch.setattr(environment, "build", use)
         with reproduction(project, version) as job:
             return reproduce(job, keep=False)
 
@@ -245,8 +248,8 @@ def test_data_of_another_commit(finished_project: ProjectCopy, made_again: Calla
     assert (Answer.YES, 2) == (found.answer, len(found_for(found, "commit")))
 
 
-def _fails(job: Reproduction, place: Place) -> None:
-    job._call(place, "git", "nonsense", variables=place.variables())
+def _fails(place: Place, python: str | None) -> None:
+    place.call("git", "nonsense", variables=place.variables())
 
 
 class TestCannotDecide:
@@ -315,7 +318,7 @@ class TestCannotDecide:
     def test_a_run_that_fails(self, project_of_controls: ProjectCopy, monkeypatch: pytest.MonkeyPatch) -> None:
         """The last words of the command that failed are in the explanation, and nothing is left behind."""
         with reproduction(project_of_controls, "1") as job:
-            monkeypatch.setattr(Reproduction, "_build", _fails)
+            monkeypatch.setattr(environment, "build", _fails)
             found = reproduce(job, keep=False)
         assert Answer.CANNOT == found.answer
         assert "`git nonsense …` failed: git: 'nonsense' is not a git command" in found.explanation
@@ -326,7 +329,7 @@ class TestCannotDecide:
     ) -> None:
         """--keep leaves the worktree where it says."""
         with reproduction(project_of_controls, "1") as job:
-            monkeypatch.setattr(Reproduction, "_build", _fails)
+            monkeypatch.setattr(environment, "build", _fails)
             reproduce(job, keep=True)
             kept = (job.root / "run/src/ml_lifecycle/cli.py").exists()
             job.clean_up()

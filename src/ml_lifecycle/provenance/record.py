@@ -78,6 +78,11 @@ class RunRecord(_Record):
     parameters_sha256: str
     runtime_parameters: dict[str, Any] = {}
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Code, lock and parameters: two runs of one origin do the same."""
+        return self.git.commit, self.git.diff_sha256, self.environment.lock_sha256, self.parameters_sha256
+
 
 class DataRecord(_Record):
     """The run that made the table to learn from, kept beside the table."""

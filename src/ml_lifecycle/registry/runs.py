@@ -1,5 +1,6 @@
 """What the tracking store tells of the run that made a version."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.registry.versions import Version
+
+#: What MLflow takes as the name of a run.
+RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}")
 
 
 @dataclass(frozen=True)
