@@ -329,14 +329,17 @@ class Stack:
     @property
     def variables(self) -> dict[str, str]:
         """What a person's shell must know, and nothing else."""
-        pipelines = self.identities["pipelines"]
+        return {**self.reading("pipelines"), "MODEL_SIGNING_KEY": str(self.keys / signing.PRIVATE)}
+
+    def reading(self, identity: str) -> dict[str, str]:
+        """What the shell of somebody must know who signs nothing, with the keys of an identity."""
+        keys = self.identities[identity]
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": pipelines.key,
-            "AWS_SECRET_ACCESS_KEY": pipelines.secret,
+            "AWS_ACCESS_KEY_ID": keys.key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
-            "MODEL_SIGNING_KEY": str(self.keys / signing.PRIVATE),
             "MODEL_VERIFYING_KEYS": str(self.keys / signing.PUBLIC),
         }
 
@@ -357,7 +360,7 @@ class Stack:
 
 def _keys(identities: dict[str, Keys]) -> dict[str, str]:
     """The variables that hold the keys of the identities."""
-    prefixes = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING"}
+    prefixes = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING", "auditor": "AUDITOR"}
     return {
         f"{prefixes[name]}_{part}": value
         for name, keys in identities.items()
@@ -388,7 +391,7 @@ def initialise(store: ObjectStore, identities: dict[str, Keys]) -> "subprocess.C
 def stack(store: ObjectStore, folder: Path, database: str | None = None) -> Iterator[Stack]:
     """Prepare a store and start a tracking server on it."""
     signing.make(folder / "keys")
-    names = ("pipelines", "tracking", "serving")
+    names = ("pipelines", "tracking", "serving", "auditor")
     identities = {name: Keys(name) if store.is_minio else store.root for name in names}
     made = initialise(store, identities)
     (folder / "initialise.log").write_text(made.stdout + made.stderr, encoding="utf-8")

@@ -503,7 +503,7 @@ class TestServers:
             *re.findall(r"oc\.env:(\w+)[},]", (PROJECT / "conf/minio/credentials.yml").read_text(encoding="utf-8")),
             *re.findall(r"\$\{([A-Z_]+):[?-]", (PROJECT / "deploy/mlflow/server").read_text(encoding="utf-8")),
         }
-        for identity in ("AWS", "TRACKING", "SERVING"):
+        for identity in ("AWS", "TRACKING", "SERVING", "AUDITOR"):
             read |= {f"{identity}_ACCESS_KEY_ID", f"{identity}_SECRET_ACCESS_KEY"}
         assert set() == read - {*named}
 
@@ -511,7 +511,7 @@ class TestServers:
         """The example leaves every secret empty."""
         lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
         secrets = [line for line in lines if re.match(r"\w*(SECRET|PASSWORD)\w*=", line)]
-        assert 4 == len(secrets)
+        assert 5 == len(secrets)
         assert all(line.endswith("=") for line in secrets)
 
     def test_the_remote_has_no_address(self) -> None:

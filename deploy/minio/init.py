@@ -1,8 +1,8 @@
-"""Sets a MinIO server up: the buckets, and three identities that may do no more than they must.
+"""Sets a MinIO server up: the buckets, and four identities that may do no more than they must.
 
 Idempotent. Reads AWS_ENDPOINT_URL, the administrator's MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, and the keys that the
-identities get: AWS_… for the pipelines, TRACKING_… for the tracking server, SERVING_… for the service. What each may
-do stands in ``policies/``, in the language of AWS, for other stores as well.
+identities get: AWS_… for the pipelines, TRACKING_… for the tracking server, SERVING_… for the service, AUDITOR_… for
+whoever audits. What each may do stands in ``policies/``, in the language of AWS, for other stores as well.
 """
 
 import json
@@ -19,7 +19,7 @@ from ml_lifecycle import buckets, faults
 
 POLICIES = Path(__file__).parent / "policies"
 #: Policy, and the prefix of the variables ..._ACCESS_KEY_ID and ..._SECRET_ACCESS_KEY.
-IDENTITIES = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING"}
+IDENTITIES = {"pipelines": "AWS", "tracking": "TRACKING", "serving": "SERVING", "auditor": "AUDITOR"}
 ADMINISTRATOR = ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD")
 
 
@@ -33,7 +33,7 @@ def variables() -> dict[str, str]:
 
 
 def create_identities(settings: dict[str, str]) -> None:
-    """Create or renew the three identities, each with its policy."""
+    """Create or renew the four identities, each with its policy."""
     address = urlsplit(settings["AWS_ENDPOINT_URL"])
     admin = MinioAdmin(
         endpoint=address.netloc,

@@ -1,19 +1,27 @@
 """A version made on servers is made again on files, and one made on files is made again on servers."""
 
 import json
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from project_copy import MODEL, ProjectCopy
 from servers import Stack, Workplace
+from tampering import STAGE
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
 
-def test_made_on_servers_and_again_on_files(remote_run: Workplace, stack: Stack) -> None:
-    """The version of `minio` is equal when it is made again in `base`, and the verdict is kept on the server."""
-    said = remote_run.run("kedro", "model", "reproduce", "1", "--env", "minio", "--json")
+def test_made_on_servers_and_again_on_files(remote_run: Workplace, stack: Stack, tmp_path: Path) -> None:
+    """The version of `minio` is equal when an auditor makes it again in `base`, and the server keeps the verdict.
+
+    The auditor has a fresh clone, keys of the store that may only read, and no key to sign with.
+    """
+    remote_run.run("dvc", "push", "--quiet", STAGE)
+    remote_run.run("git", "clone", "--quiet", str(remote_run.project.path), str(tmp_path / "clone"))
+    auditor = Workplace(ProjectCopy(tmp_path / "clone"), stack.reading("auditor"))
+    said = auditor.run("kedro", "model", "reproduce", "1", "--env", "minio", "--json")
     assert "yes" == json.loads(said.stdout)["answer"]
     version = MlflowClient(stack.tracking_uri).get_model_version(MODEL, "1")
     assert version.tags["reproduced"].startswith("yes: equal")
