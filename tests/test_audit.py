@@ -515,11 +515,15 @@ class TestFolder:
     ) -> None:
         """Its answers stay open; those that are stored are compared all the same."""
         run: list[ModelFolder] = []
-        monkeypatch.setattr(ModelFolder, "model", run.append)
+
+        def note(folder: ModelFolder) -> None:
+            run.append(folder)
+
+        monkeypatch.setattr(ModelFolder, "model", note)
         findings = look(not_signed={"model.onnx": b"hostile"})
         broken = dict.fromkeys(("signature", "model"), State.BROKEN)
         assert {**broken, "probe": State.UNCHECKED} == not_holding(findings)
-        assert "the signature is broken, so the model is not run" in findings["probe"].detail
+        assert "no trusted key is known to have signed the model, so it is not run" in findings["probe"].detail
         assert [] == run
 
     def test_answers_that_cannot_be_read(self, look: Callable[..., Findings]) -> None:
@@ -529,6 +533,8 @@ class TestFolder:
         assert "expected a probe set, found: " in findings["probe"].detail
 
     def test_without_a_key(self, look: Callable[..., Findings], world: World, tmp_path: Path) -> None:
-        """Whether the signature holds stays open."""
+        """Whether the signature holds stays open, and the model is not run."""
         registrar = dataclasses.replace(world.registrar, keys=Keys(tmp_path / "none"))
-        assert {"signature": State.UNCHECKED} == not_holding(look(registrar=registrar))
+        findings = look(registrar=registrar)
+        assert dict.fromkeys(("signature", "probe"), State.UNCHECKED) == not_holding(findings)
+        assert "so it is not run" in findings["probe"].detail

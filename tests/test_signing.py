@@ -1,11 +1,13 @@
 """Signatures over a model's folder: what they cover, which keys count, and that no key is given away."""
 
 import os
+import re
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -126,11 +128,61 @@ class TestMake:
         """Nothing is lost, and what to do is said."""
         (tmp_path / PRIVATE).write_text("no key", encoding="utf-8")
         monkeypatch.setattr(sys, "argv", ["signing", str(tmp_path)])
-        with pytest.raises(
-            SystemExit, match=r"holds no private key that can be read without a password\. Move it away"
-        ):
+        with pytest.raises(SystemExit, match="holds no private key that can sign"):
             signing.main()
         assert {PRIVATE: "no key"} == {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+
+    def test_a_key_that_cannot_sign_gets_no_public_half(self, tmp_path: Path) -> None:
+        """Nothing could be verified with it."""
+        key = ed25519.Ed25519PrivateKey.generate()
+        pem, form, no = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (tmp_path / PRIVATE).write_bytes(key.private_bytes(pem, form, no))
+        with pytest.raises(MissingKeyError, match="holds no private key that can sign"):
+            make(tmp_path)
+        assert [PRIVATE] == [path.name for path in tmp_path.iterdir()]
+
+    def test_a_link_to_a_key_that_is_away(self, tmp_path: Path) -> None:
+        """A secret that is not mounted is named, and the link stays."""
+        (tmp_path / PRIVATE).symlink_to(tmp_path / "away")
+        with pytest.raises(MissingKeyError, match="holds no private key that can sign"):
+            make(tmp_path)
+        assert (tmp_path / PRIVATE).is_symlink()
+
+    def test_without_hard_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Some file systems have none: the pair is made all the same, and one that is there stays."""
+
+        def refuse(*paths: str) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        assert make(tmp_path)
+        assert 0o600 == mode_of(tmp_path / PRIVATE)
+        before = (tmp_path / PRIVATE).read_bytes()
+        (tmp_path / PUBLIC).unlink()
+        assert not make(tmp_path)
+        assert (before, True) == ((tmp_path / PRIVATE).read_bytes(), (tmp_path / PUBLIC).exists())
+
+    def test_two_first_runs(self, tmp_path: Path) -> None:
+        """At the same time they make one pair, whose halves fit."""
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(make, [tmp_path] * 8))
+        assert 1 == sum(made)
+        assert {PRIVATE, PUBLIC} == {path.name for path in tmp_path.iterdir()}
+        private = serialization.load_pem_private_key((tmp_path / PRIVATE).read_bytes(), None)
+        assert private.public_key() == serialization.load_pem_public_key((tmp_path / PUBLIC).read_bytes())
+
+    def test_a_lost_public_key_is_made_again_before_signing(self, tmp_path: Path, pair: Path) -> None:
+        """Where pairs for development make themselves."""
+        shutil.copy(pair / PRIVATE, tmp_path / PRIVATE)
+        with Keys(tmp_path, create=True).private():
+            assert (pair / PUBLIC).read_bytes() == (tmp_path / PUBLIC).read_bytes()
+
+    def test_a_public_key_alone_is_no_key_to_sign_with(self, tmp_path: Path, pair: Path) -> None:
+        """`make keys` would keep it, so what to do first is said."""
+        shutil.copy(pair / PUBLIC, tmp_path / PUBLIC)
+        moved = f"once {PUBLIC} of another pair is moved out of {tmp_path}"
+        with pytest.raises(MissingKeyError, match=re.escape(moved)), Keys(tmp_path, create=True).private():
+            pass
 
     def test_pairs_differ(self, pair: Path, other: Path) -> None:
         """No two pairs are the same."""

@@ -185,13 +185,13 @@ def reproduce(workspace: Any, version: str, on: str, python: str | None, keep: b
     """Make a version again from its commit, lock, data and parameters, and compare bit for bit."""
     from ml_lifecycle.lineage import REPRODUCED
     from ml_lifecycle.registry import records, versions
-    from ml_lifecycle.reproduction import job
+    from ml_lifecycle.reproduction.reproduction import Reproduction, new_root
 
     chosen = workspace.find(version)
     with versions.folder(chosen) as folder:
         versions.verified(chosen, folder, workspace.keys)  # it runs what the folder names
-        root, say = job.new_root(workspace.project, chosen.number), functools.partial(click.echo, err=True)
-        found = job.reproduce(job.Reproduction(workspace.project, folder, root, on, python, say), keep=keep)
+        root, say = new_root(workspace.project, chosen.number), functools.partial(click.echo, err=True)
+        found = Reproduction(workspace.project, folder, root, on, python, say).reproduce(keep=keep)
     rows = [
         {"what": row.what, "recorded": row.recorded, "reproduced": row.reproduced, "equal": row.equal}
         for row in found.rows

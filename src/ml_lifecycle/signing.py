@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,13 +66,15 @@ class Keys:
                 yield Path(file.name)
             return
         path = Path(named) if named else self.folder / PRIVATE
-        if not named and self.create and not path.exists():
+        if not named and self.create and not (path.exists() and (self.folder / PUBLIC).exists()):
             make(self.folder)
         if not _is_file(path):
             where = f"the file that {SIGNING_KEY} names" if named else path  # which may be a key without its first line
+            alone = (self.folder / PUBLIC).exists()
+            beside = f", once {PUBLIC} of another pair is moved out of {self.folder}" if alone else ""
             raise MissingKeyError(
-                f"There is no key to sign with: {where} does not exist. Make a pair for development with `make keys`, "
-                f"or let {SIGNING_KEY} name the file of your team's key (or hold it)."
+                f"There is no key to sign with: {where} does not exist. Make a pair for development with `make keys`"
+                f"{beside}, or let {SIGNING_KEY} name the file of your team's key (or hold it)."
             )
         yield path
 
@@ -118,7 +121,10 @@ def make(folder: Path) -> bool:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     is_new = _place(private, content)
-    public.write_bytes(_public_half(private))
+    half = _public_half(private)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(half)
+    Path(file.name).replace(public)  # whole or not at all
     return is_new
 
 
@@ -131,21 +137,45 @@ def _place(path: Path, content: bytes) -> bool:
             os.link(file.name, path)
         except FileExistsError:
             return False
+        except OSError:  # a file system without hard links
+            return _create(path, content)
+    return True
+
+
+def _create(path: Path, content: bytes) -> bool:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
     return True
 
 
 def _public_half(private: Path) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
-    try:
-        key = serialization.load_pem_private_key(private.read_bytes(), None)
-    except (TypeError, ValueError):
-        raise MissingKeyError(
-            f"{private} holds no private key that can be read without a password. Move it away to let `make keys` make "
-            "a pair, or put its public key beside it."
-        ) from None
-    public = key.public_key()
+    _signer(private)
+    public = serialization.load_pem_private_key(private.read_bytes(), None).public_key()
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _signer(private_key: Path) -> Any:
+    """What signs with a key.
+
+    Raises:
+        MissingKeyError: the file holds no private key on a curve of NIST.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from model_signing import signing
+
+    try:
+        return signing.Config().use_elliptic_key_signer(private_key=private_key)
+    except (OSError, ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
+        raise MissingKeyError(
+            f"{private_key} holds no private key that can sign. Allowed: a PEM file without a password, on the curve "
+            "P-256, P-384 or P-521, as `make keys` makes it."
+        ) from None
 
 
 def sign(folder: Path, private_key: Path) -> None:
@@ -155,17 +185,9 @@ def sign(folder: Path, private_key: Path) -> None:
         MissingKeyError: the file holds no private key on a curve of NIST.
         SignatureError: there is a link in the folder.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from model_signing import hashing, signing
+    from model_signing import hashing
 
-    signature = folder / SIGNATURE
-    try:
-        config = signing.Config().use_elliptic_key_signer(private_key=private_key)
-    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
-        raise MissingKeyError(
-            f"{private_key} holds no private key that can sign. Allowed: a PEM file without a password, on the curve "
-            "P-256, P-384 or P-521, as `make keys` makes it."
-        ) from None
+    signature, config = folder / SIGNATURE, _signer(private_key)
     if links := _links(folder):
         raise SignatureError(f"it cannot be signed: {links} is a link, and what it leads to may change")
     files = hashing.Config().set_ignored_paths(paths=[Path(name) for name in NOT_SIGNED], ignore_git_paths=False)

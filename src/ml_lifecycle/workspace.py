@@ -39,9 +39,12 @@ class Workspace:
         """Its datasets."""
         return self.context.catalog
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Its parameters, as its files have them now."""
+        """Its parameters, as its files had them when they were first asked for.
+
+        Kept, because Kedro's resolvers are of the whole process: reading another commit's configuration changes them.
+        """
         return dict(self.context.config_loader["parameters"])
 
     @property
@@ -57,11 +60,12 @@ class Workspace:
 
     def _uncommitted(self) -> list[str] | None:
         """Name the parameters of the gate that the last commit gives otherwise; None if that cannot be told."""
+        own = self.parameters
         try:
             committed = parameters_at(self.project, "HEAD", self.environment)
         except (ProvenanceError, ValueError):
             return None
-        mine, theirs = (flat({"gate": parameters.get("gate", {})}) for parameters in (self.parameters, committed))
+        mine, theirs = (flat({"gate": parameters.get("gate", {})}) for parameters in (own, committed))
         return sorted(path for path in {*mine, *theirs} if mine.get(path) != theirs.get(path))
 
     @cached_property

@@ -75,14 +75,14 @@ def test_is_not_seen(site: Site, change: Callable[[Site], None]) -> None:
 
 
 def test_without_keys(site: Site) -> None:
-    """Who has no key to verify with cannot check the signature, which is no proof against the version."""
+    """Who has no key to verify with cannot check the signature, nor run the model: no proof against the version."""
     (site.keys / "signing.pub").rename(site.keys / "signing.away")
     try:
         report = site.audit()
     finally:
         (site.keys / "signing.away").rename(site.keys / "signing.pub")
     assert (2, "cannot be checked here") == (report.code, report.states["signature"])
-    assert {"signature"} == {link for link, state in report.states.items() if state != "holds"}
+    assert {"signature", "probe"} == {link for link, state in report.states.items() if state != "holds"}
 
 
 def test_for_people(site: Site) -> None:

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.registry import versions
-from ml_lifecycle.reproduction import environment, outcome, raw_data
-from ml_lifecycle.reproduction.job import Reproduction, new_root, reproduce
+from ml_lifecycle.reproduction import outcome, raw_data, virtual_environment
 from ml_lifecycle.reproduction.outcome import Verdict, verdict
 from ml_lifecycle.reproduction.place import ENVIRONMENT, Place
+from ml_lifecycle.reproduction.reproduction import Reproduction, new_root
 from ml_lifecycle.workspace import open_workspace
 from project_copy import MODEL, Lifecycle, ProjectCopy, finished, inside
 
@@ -203,16 +203,16 @@ def _dvc(place: Place, *arguments: str) -> None:
 @pytest.fixture
 def made_again(prepared: tuple[Reproduction, Place], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verdict]:
     """Return a function: reproduce a version in the environment that was built for the controls, with the same lock."""
-    built = prepared[1].environment
+    built = prepared[1].venv
 
     def use(place: Place, python: str | None) -> None:
-        if not place.environment.exists():
-            place.environment.symlink_to(built)
+        if not place.venv.exists():
+            place.venv.symlink_to(built)
 
     def run(project: ProjectCopy, version: str) -> Verdict:
-        monkeypatch.setattr(environment, "build", use)
+        monkeypatch.setattr(virtual_environment, "build", use)
         with reproduction(project, version) as job:
-            return reproduce(job, keep=False)
+            return job.reproduce(keep=False)
 
     return run
 
@@ -318,8 +318,8 @@ class TestCannotDecide:
     def test_a_run_that_fails(self, project_of_controls: ProjectCopy, monkeypatch: pytest.MonkeyPatch) -> None:
         """The last words of the command that failed are in the explanation, and nothing is left behind."""
         with reproduction(project_of_controls, "1") as job:
-            monkeypatch.setattr(environment, "build", _fails)
-            found = reproduce(job, keep=False)
+            monkeypatch.setattr(virtual_environment, "build", _fails)
+            found = job.reproduce(keep=False)
         assert Answer.CANNOT == found.answer
         assert "`git nonsense …` failed: git: 'nonsense' is not a git command" in found.explanation
         assert not job.root.exists()
@@ -329,8 +329,8 @@ class TestCannotDecide:
     ) -> None:
         """--keep leaves the worktree where it says."""
         with reproduction(project_of_controls, "1") as job:
-            monkeypatch.setattr(environment, "build", _fails)
-            reproduce(job, keep=True)
+            monkeypatch.setattr(virtual_environment, "build", _fails)
+            job.reproduce(keep=True)
             kept = (job.root / "run/src/ml_lifecycle/cli.py").exists()
             job.clean_up()
         assert kept

@@ -21,10 +21,13 @@ def findings(subject: Subject) -> list[Finding]:
 
 
 def _findings(subject: Subject) -> Iterator[Finding]:
-    for link in (stored.signature, stored.model, stored.record):
-        yield check(link.__name__, partial(link, subject))
-    for link in (tracked.registry, tracked.run, tracked.parameters, tracked.metrics):
-        yield check(link.__name__, partial(link, subject))
+    yield check("signature", partial(stored.signature, subject))
+    yield check("model", partial(stored.model, subject))
+    yield check("record", partial(stored.record, subject))
+    yield check("registry", partial(tracked.registry, subject))
+    yield check("run", partial(tracked.run, subject))
+    yield check("parameters", partial(tracked.parameters, subject))
+    yield check("metrics", partial(tracked.metrics, subject))
     with tempfile.TemporaryDirectory() as temporary:
         yield from _code(subject, Path(temporary))
     yield check("raw data", partial(raw_data, subject))

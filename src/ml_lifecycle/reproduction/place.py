@@ -1,26 +1,24 @@
 """A worktree in which a run is repeated, and what its commands may know."""
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
-from kedro.config import AbstractConfigLoader, MissingConfigException
-from kedro.framework.project import settings
-from kedro.io import CatalogConfigResolver
+import yaml
+from omegaconf import OmegaConf
 
 from ml_lifecycle.errors import LifecycleError
 from ml_lifecycle.provenance.record import RunRecord
+from ml_lifecycle.reproduction import inventory
 
 #: Ignored by Git, so that the worktree stays as its commit.
 ENVIRONMENT = "local/reproduce"
-#: What Kedro's catalog takes for names it does not know; without it, a warning.
-_IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}
 #: What the code of another commit gets to know: programs, languages, proxies and certificates. No key is among it.
 _KNOWN = re.compile(
     r"^(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|OMP_NUM_THREADS|OPENBLAS_NUM_THREADS|MKL_NUM_THREADS"
@@ -28,6 +26,8 @@ _KNOWN = re.compile(
     r"|^(http|https|no|all)_proxy$",
     re.IGNORECASE,
 )
+#: Types of datasets that are written to memory, or to the tracking store, which a worktree has for itself.
+_HARMLESS = re.compile(r"(^|\.)MemoryDataset$|^kedro_mlflow\.")
 _PROGRESS = re.compile(r"Completed (\d+) out of (\d+) tasks")
 
 
@@ -37,24 +37,35 @@ class ReproductionError(LifecycleError):
 
 @dataclass(frozen=True)
 class Place:
-    """A worktree in which a run is repeated, with an environment that was built in it, or in another.
+    """A worktree in which a run is repeated.
 
     Attributes:
         tree: the worktree.
         run: the record of the run.
-        environment: the folder of the virtual environment.
+        venv: the folder of the virtual environment, in this worktree or in another.
+        pipelines: what is run in it.
+        outputs: what the run goes up to.
+        given: what is written into it before, from another place.
         say: is told how far it is.
     """
 
     tree: Path
     run: RunRecord
-    environment: Path
+    venv: Path
+    pipelines: list[str]
+    outputs: list[str]
+    given: list[str]
     say: Callable[[str], None] = print
 
     @property
     def python(self) -> Path:
         """The interpreter of its environment."""
-        return self.environment / "bin/python"
+        return self.venv / "bin/python"
+
+    @property
+    def conf(self) -> Path:
+        """The folder of the environment that a reproduction writes."""
+        return self.tree / "conf" / ENVIRONMENT
 
     def variables(self, *beside: re.Pattern[str]) -> dict[str, str]:
         """The variables of its commands: a few known ones, and those that fit one of the patterns ``beside``."""
@@ -92,49 +103,74 @@ class Place:
             last = " | ".join(said[-3:])
             raise ReproductionError(f"`{' '.join(map(os.path.basename, command[:5]))} …` failed: {last}")
 
-    def loader(self, environment: str) -> AbstractConfigLoader:
-        """Its configuration in an environment of Kedro."""
-        arguments = {**settings.CONFIG_LOADER_ARGS, "custom_resolvers": {"in_project": self._in_tree}}
-        loader: AbstractConfigLoader = settings.CONFIG_LOADER_CLASS(
-            str(self.tree / "conf"), env=environment, **arguments
+    def take_inventory(self, environment: str) -> dict[str, Any]:
+        """Ask which globals an environment of Kedro has, and what a run in it writes, and where.
+
+        Raises:
+            ReproductionError: the configuration or the pipelines of the commit cannot be read.
+        """
+        file = self._inventory_of(environment)
+        lists = (",".join(names) for names in (self.pipelines, self.outputs, self.given))
+        self.call(
+            str(self.python), "-P", inventory.__file__, str(file), environment, *lists, variables=self.variables()
         )
-        return loader
+        return dict(json.loads(file.read_text(encoding="utf-8")))
 
-    def _in_tree(self, path: str) -> str:
-        return str(self.tree / path)
-
-    @cached_property
-    def _catalog(self) -> CatalogConfigResolver:
-        loader = self.loader(ENVIRONMENT)
-        try:
-            credentials = loader["credentials"]
-        except MissingConfigException:
-            credentials = {}
-        return CatalogConfigResolver(loader["catalog"], credentials, default_runtime_patterns=_IN_MEMORY)
-
-    @property
-    def addresses(self) -> dict[str, str]:
-        """Where the datasets of its catalog lie: paths, or addresses of a store."""
-        entries = {name: entry.get("dataset", entry) for name, entry in self._catalog.config.items()}
-        return {
-            name: str(entry["filepath"])
-            for name, entry in entries.items()
-            if isinstance(entry, Mapping) and "filepath" in entry
-        }
+    def _inventory_of(self, environment: str) -> Path:
+        return self.tree.parent / f"{self.tree.name}-{environment.replace('/', '-')}.json"
 
     def holds(self, path: str) -> bool:
-        """Whether a local path lies in the worktree."""
-        return (self.tree / path).resolve().is_relative_to(self.tree.resolve())
+        """Whether a local path lies in the worktree, also after every link is followed."""
+        return "://" not in path and (self.tree / path).resolve().is_relative_to(self.tree.resolve())
+
+    def outside(self, entry: Mapping[str, Any]) -> list[str]:
+        """The addresses of a dataset that lie elsewhere; the type of one that has none, as a table of a database."""
+        named, kind = list(_addresses(entry)), str(entry.get("type"))
+        if not named and not _HARMLESS.search(kind):
+            return [kind]
+        return [address for address in named if not self.holds(address)]
+
+    def address_of(self, dataset: str) -> str:
+        """Where a dataset lies that a run writes.
+
+        Raises:
+            ReproductionError: it is no plain file.
+        """
+        written = json.loads(self._inventory_of(ENVIRONMENT).read_text(encoding="utf-8"))["written"]
+        entry = written[dataset]
+        while isinstance(entry.get("dataset"), Mapping):
+            entry = entry["dataset"]
+        if "filepath" not in entry or entry.get("versioned"):
+            raise ReproductionError(f"'{dataset}' cannot be compared: its catalog entry names no plain file ({entry}).")
+        return str(entry["filepath"])
 
     def file_of(self, dataset: str) -> tuple[Any, str]:
-        """File system and path of a dataset."""
-        entry = self._catalog.config.get(dataset) or self._catalog.resolve_pattern(dataset)
-        entry = entry.get("dataset", entry)
-        url, options = str(entry["filepath"]), entry.get("credentials") or {}
-        found: tuple[Any, str] = fsspec.core.url_to_fs(url if "://" in url else str(self.tree / url), **options)
+        """File system and path of a dataset that a run writes."""
+        address = self.address_of(dataset)
+        if self.holds(address):
+            return fsspec.filesystem("file"), str(self.tree / address)
+        found: tuple[Any, str] = fsspec.core.url_to_fs(address, **self.credentials)
         return found
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        """What opens the store that its tables go to."""
+        file = self.conf / "credentials.yml"
+        if not file.exists():
+            return {}
+        (options,) = yaml.safe_load(file.read_text(encoding="utf-8")).values()
+        return dict(OmegaConf.to_container(OmegaConf.create(options), resolve=True))  # type: ignore[arg-type]
 
     def read(self, dataset: str) -> bytes:
         """Read what a run wrote."""
         files, path = self.file_of(dataset)
         return bytes(files.cat_file(path))
+
+
+def _addresses(entry: Any) -> Iterator[str]:
+    if isinstance(entry, Mapping):
+        for key, value in entry.items():
+            if key in {"filepath", "path"} and isinstance(value, str):
+                yield value
+            elif key == "dataset":
+                yield from _addresses(value)

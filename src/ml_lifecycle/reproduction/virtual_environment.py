@@ -1,4 +1,4 @@
-"""The environment of a place: the recorded Python, the packages of the lock."""
+"""The virtual environment of a place: the recorded Python, the packages of the lock."""
 
 import functools
 import platform
@@ -38,7 +38,7 @@ def build(place: Place, python: str | None) -> None:
     Raises:
         ReproductionError: there is no interpreter for it, or a package cannot be installed.
     """
-    if place.environment.exists():
+    if place.venv.exists():
         return
     place.say("building the environment from requirements/run.txt")
     install = functools.partial(place.call, variables=place.variables(INSTALLING))

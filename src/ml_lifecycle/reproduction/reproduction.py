@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import fsspec
+
 from ml_lifecycle.errors import ProvenanceError, RegistryError
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.provenance import git
 from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, Provenance
-from ml_lifecycle.reproduction import configuration, environment, outcome, raw_data, worktree
+from ml_lifecycle.reproduction import configuration, outcome, raw_data, virtual_environment, worktree
 from ml_lifecycle.reproduction.configuration import BASE
 from ml_lifecycle.reproduction.outcome import Verdict, verdict
 from ml_lifecycle.reproduction.place import ENVIRONMENT, Place, ReproductionError
 
 MAKES_DATA = "data_engineering"
 #: What the run that trained takes from the one that made the data.
-HANDED_ON = ("model_input", "table_roles", "data_report", "data_record")
+HANDED_ON = ["model_input", "table_roles", "data_report", "data_record"]
 #: What a training makes that is compared; the report comes with the data.
-TRAINED = ("onnx_model", "probe_set", "evaluation", "training_record")
+TRAINED = ["onnx_model", "probe_set", "evaluation", "training_record"]
 #: The keys of the store that the tables go to.
 OF_STORE = re.compile(r"^AWS_")
 
@@ -54,7 +56,7 @@ class Reproduction:
         return self.folder.provenance()
 
     @property
-    def _own(self) -> str:
+    def own(self) -> str:
         """Its folder in the buckets of a store."""
         return f"reproduce/{self.root.name}"
 
@@ -63,23 +65,28 @@ class Reproduction:
         run, data = self.provenance.run, self.provenance.data
         tree, first = self.root / "run", self.root / "data"
         if data is None or data.run.origin == run.origin:
-            return [Place(tree, run, tree / ".venv", self.say)]
+            pipelines = sorted({*run.pipelines, *(data.run.pipelines if data else [])})
+            return [Place(tree, run, tree / ".venv", pipelines, [*TRAINED, "data_report"], [], self.say)]
         same = data.run.environment.lock_sha256 == run.environment.lock_sha256
         shared = (first if same else tree) / ".venv"
-        return [Place(first, data.run, first / ".venv", self.say), Place(tree, run, shared, self.say)]
+        trains = [name for name in run.pipelines if name != MAKES_DATA]
+        return [
+            Place(first, data.run, first / ".venv", data.run.pipelines, HANDED_ON, [], self.say),
+            Place(tree, run, shared, trains, TRAINED, HANDED_ON, self.say),
+        ]
 
     def prepare(self) -> list[Place]:
         """Make worktrees with environment, data and parameters, ready to run.
 
         Raises:
-            ReproductionError: the commit is not here, its changes were not kept, it would write elsewhere, or its lock
-                cannot be installed.
+            ReproductionError: the commit is not here, its changes were not kept, its lock cannot be installed, its
+                configuration cannot be read, or it would write elsewhere.
         """
         places = self.places()
         for place, patch in zip(places, (DATA_CHANGES, CHANGES)[-len(places) :], strict=True):
             worktree.check_out(self.project, self.folder, place, patch)
-            configuration.configure(place, self.on, self._own)
-            environment.build(place, self.python)
+            virtual_environment.build(place, self.python)
+            configuration.configure(place, self.project, self.on, self.own)
         raw_data.restore(self.project, places[0], self.provenance.raw_inputs)
         return places
 
@@ -89,26 +96,42 @@ class Reproduction:
         Raises:
             ReproductionError: a run failed.
         """
-        *before, last = places
-        if not before:
-            data = self.provenance.data
-            made_data = [] if data is None else data.run.pipelines
-            self._kedro(last, sorted({*last.run.pipelines, *made_data}), (*TRAINED, "data_report"))
-            return
-        (first,) = before
-        self._kedro(first, first.run.pipelines, HANDED_ON)
-        for dataset in HANDED_ON:
-            files, path = last.file_of(dataset)
-            files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            files.pipe_file(path, first.read(dataset))
-        self._kedro(last, [name for name in last.run.pipelines if name != MAKES_DATA], TRAINED)
+        for number, place in enumerate(places):
+            for dataset in place.given:
+                files, path = place.file_of(dataset)
+                files.makedirs(path.rpartition("/")[0], exist_ok=True)
+                files.pipe_file(path, places[number - 1].read(dataset))
+            self._kedro(place)
 
-    def _kedro(self, place: Place, pipelines: list[str], outputs: tuple[str, ...]) -> None:
-        self.say(f"running {', '.join(pipelines)}")
-        what = ("--pipelines", ",".join(pipelines), "--to-outputs", ",".join(outputs))
+    def _kedro(self, place: Place) -> None:
+        self.say(f"running {', '.join(place.pipelines)}")
+        what = ("--pipelines", ",".join(place.pipelines), "--to-outputs", ",".join(place.outputs))
         keys = () if self.on == BASE else (OF_STORE,)
         command = (str(place.python), "-m", "kedro", "run", "--env", ENVIRONMENT, *what)
         place.call(*command, variables=place.variables(*keys))
+
+    def reproduce(self, *, keep: bool) -> Verdict:
+        """Make the version again and compare; where that is impossible, the answer is that it cannot be decided.
+
+        ``keep``: the worktrees are not removed.
+        """
+        python = "unknown"
+        try:
+            python = self.provenance.run.environment.python
+            configuration.refuse_unknown_store(self.project, self.on)
+            places = self.prepare()
+            changed = [row for row in raw_data.compare(places[0], self.provenance.raw_inputs) if not row.equal]
+            if changed:
+                return verdict(changed, python)
+            self.run(places)
+            return verdict(outcome.compare(places[-1], self.folder), python)
+        except (ReproductionError, ProvenanceError, RegistryError) as error:
+            return Verdict(Answer.CANNOT, [], error.message, python)
+        finally:
+            if keep:
+                self.say(f"kept: {self.root}")
+            else:
+                self.clean_up()
 
     def clean_up(self) -> None:
         """Remove the worktrees, and what lies in a store; what cannot be removed is named."""
@@ -123,32 +146,10 @@ class Reproduction:
 
     def _empty_store(self) -> None:
         for place in self.places():
-            if (place.tree / "conf" / ENVIRONMENT).exists():
-                files, path = place.file_of("model_input")
-                root = path.partition(self._own)
+            for folder in configuration.own_folders(place, self.own):
+                files, path = fsspec.core.url_to_fs(folder, **place.credentials)
                 with contextlib.suppress(FileNotFoundError):
-                    files.rm("".join(root[:2]), recursive=True)
-
-
-def reproduce(job: Reproduction, *, keep: bool) -> Verdict:
-    """Make a version again and compare; where that is impossible, the answer is that it cannot be decided."""
-    python = "unknown"
-    try:
-        python = job.provenance.run.environment.python
-        configuration.refuse_unknown_store(job.project, job.on)
-        places = job.prepare()
-        changed = [row for row in raw_data.compare(places[0], job.provenance.raw_inputs) if not row.equal]
-        if changed:
-            return verdict(changed, python)
-        job.run(places)
-        return verdict(outcome.compare(places[-1], job.folder), python)
-    except (ReproductionError, ProvenanceError, RegistryError) as error:
-        return Verdict(Answer.CANNOT, [], error.message, python)
-    finally:
-        if keep:
-            job.say(f"kept: {job.root}")
-        else:
-            job.clean_up()
+                    files.rm(path, recursive=True)
 
 
 def new_root(project: Path, name: str) -> Path:
