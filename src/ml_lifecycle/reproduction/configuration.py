@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from ml_lifecycle.reproduction.place import ENVIRONMENT, Place, ReproductionError
+from ml_lifecycle.reproduction.place import ENVIRONMENT, Place, ReproductionError, resolved
 
 BASE = "base"
 #: Where a place puts what would be written outside of it.
@@ -29,7 +28,7 @@ def refuse_unknown_store(project: Path, on: str) -> None:
         known = ", ".join([BASE, *sorted(file.parent.name for file in conf.glob("*/credentials.yml"))])
         raise ReproductionError(f"The environment '{on}' has no store to write to. Allowed: {known}.")
     try:
-        OmegaConf.to_container(OmegaConf.create(_store_of(conf / on)), resolve=True)
+        resolved(_store_of(conf / on))
     except InterpolationResolutionError as error:
         told = str(error).splitlines()[0]
         raise ReproductionError(

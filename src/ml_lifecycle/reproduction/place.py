@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.resolvers import oc
 
 from ml_lifecycle.errors import LifecycleError
 from ml_lifecycle.provenance.record import RunRecord
@@ -159,12 +160,25 @@ class Place:
         if not file.exists():
             return {}
         (options,) = yaml.safe_load(file.read_text(encoding="utf-8")).values()
-        return dict(OmegaConf.to_container(OmegaConf.create(options), resolve=True))  # type: ignore[arg-type]
+        return resolved(options)
 
     def read(self, dataset: str) -> bytes:
         """Read what a run wrote."""
         files, path = self.file_of(dataset)
         return bytes(files.cat_file(path))
+
+
+def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve the variables of the shell in an entry of credentials.
+
+    Raises:
+        InterpolationResolutionError: one is not set.
+    """
+    OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)  # Kedro takes it away after each use, as here
+    try:
+        return dict(OmegaConf.to_container(OmegaConf.create(dict(options)), resolve=True))  # type: ignore[arg-type]
+    finally:
+        OmegaConf.clear_resolver("oc.env")
 
 
 def _addresses(entry: Any) -> Iterator[str]:
