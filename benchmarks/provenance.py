@@ -19,7 +19,7 @@ from project_copy import ProjectCopy, environment
 
 SHARE, TIMES = 0.05, 1.5
 _LINE = re.compile(r"^PROFILE (?P<part>\w+)\t(?P<seconds>[\d.]+)$", re.MULTILINE)
-BUILDING, BUILT = "building the environment", "restoring"
+BUILDING, BUILT = "building the environment", "asking"
 #: Times each function for itself: what it calls of another part is that part's.
 PROFILER = """
 import functools

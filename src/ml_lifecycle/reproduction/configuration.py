@@ -59,6 +59,7 @@ def configure(place: Place, project: Path, on: str, own: str) -> None:
         ReproductionError: the configuration of the commit cannot be read, something would be written elsewhere, or in
             a shape that cannot be compared.
     """
+    place.say("asking its code what it would write")
     recorded = place.run.kedro_environment
     found = place.take_inventory(recorded)
     place.conf.mkdir(parents=True)
