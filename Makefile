@@ -69,7 +69,7 @@ stack-init: env  ## Buckets and identities on the MinIO server that .env names
 	$(WITH_ENV) python deploy/minio/init.py
 
 keys: env  ## A pair of keys to sign models with, for development, in .keys
-	python -m ml_lifecycle.signing .keys
+	python -m ml_lifecycle.signing.keys .keys
 
 clean:  ## Remove everything a run made; raw data and .venv stay
 	rm -rf build mlruns mlflow.db $(addsuffix /*,$(filter-out data/01_raw,$(wildcard data/0*)))

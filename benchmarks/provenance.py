@@ -26,20 +26,21 @@ import functools
 import time
 from kedro.framework.hooks import hook_impl
 
-from ml_lifecycle import model_folder, promotion, signing
+from ml_lifecycle import model_folder, promotion
 from ml_lifecycle.hooks import origin
 from ml_lifecycle.pipelines.data_engineering import nodes as data_nodes
 from ml_lifecycle.pipelines.serving import nodes as serving_nodes
 from ml_lifecycle.pipelines.training import evaluation, packaging
 from ml_lifecycle.provenance import raw_inputs, run
 from ml_lifecycle.registry import versions
+from ml_lifecycle.signing import signature
 
 parts = {
     "provenance": [
         (run, "collect"), (raw_inputs, "verify"), (data_nodes, "digest_of_table"), (packaging, "digest_of_table"),
         (evaluation, "digest_of_labels"), (model_folder.ModelFolder, "describe"),
     ],
-    "signing": [(signing, "sign"), (signing, "verify")],
+    "signing": [(signature, "sign"), (signature, "verify")],
     "gate": [(promotion, "promote_first")],
     "answers": [(serving_nodes.request_id, "of_rows"), (serving_nodes, "log_predictions")],
 }

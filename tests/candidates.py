@@ -12,7 +12,7 @@ import onnx
 import pandas as pd
 from onnx import TensorProto, helper
 
-from ml_lifecycle import export, promotion, signing
+from ml_lifecycle import export, promotion
 from ml_lifecycle.alias_history import AliasHistory, Move
 from ml_lifecycle.errors import DataContractError
 from ml_lifecycle.gate import Evidence
@@ -37,7 +37,7 @@ from ml_lifecycle.provenance.record import (
 from ml_lifecycle.registry import records, versions
 from ml_lifecycle.registry.versions import REQUIREMENTS, Version
 from ml_lifecycle.roles import TableRoles
-from ml_lifecycle.signing import Keys
+from ml_lifecycle.signing.keys import Keys, make_pair
 from mlflow_store import own_mlflow
 
 NAME = "small_model"
@@ -179,7 +179,7 @@ def lock(folder: Path) -> Path:
 
 def keys(folder: Path, name: str = "keys") -> Keys:
     """Make a pair of keys."""
-    signing.make(folder / name)
+    make_pair(folder / name)
     return Keys(folder / name)
 
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import s3fs
 
-from ml_lifecycle import signing
+from ml_lifecycle.signing.keys import PRIVATE, PUBLIC, make_pair
 from project_copy import ProjectCopy, finished
 
 PROJECT = Path(__file__).parents[1]
@@ -329,7 +330,17 @@ class Stack:
     @property
     def variables(self) -> dict[str, str]:
         """What a person's shell must know, and nothing else."""
-        return {**self.reading("pipelines"), "MODEL_SIGNING_KEY": str(self.keys / signing.PRIVATE)}
+        return {**self.reading("pipelines"), "MODEL_SIGNING_KEY": str(self.keys / PRIVATE)}
+
+    def client(self, keys: Keys) -> Any:
+        """Plain boto3, as somebody without this project would speak to the store."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=keys.key,
+            aws_secret_access_key=keys.secret,
+            region_name="us-east-1",
+        )
 
     def reading(self, identity: str) -> dict[str, str]:
         """What the shell of somebody must know who signs nothing, with the keys of an identity."""
@@ -340,7 +351,7 @@ class Stack:
             "AWS_ACCESS_KEY_ID": keys.key,
             "AWS_SECRET_ACCESS_KEY": keys.secret,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
-            "MODEL_VERIFYING_KEYS": str(self.keys / signing.PUBLIC),
+            "MODEL_VERIFYING_KEYS": str(self.keys / PUBLIC),
         }
 
     @property
@@ -390,7 +401,7 @@ def initialise(store: ObjectStore, identities: dict[str, Keys]) -> "subprocess.C
 @contextlib.contextmanager
 def stack(store: ObjectStore, folder: Path, database: str | None = None) -> Iterator[Stack]:
     """Prepare a store and start a tracking server on it."""
-    signing.make(folder / "keys")
+    make_pair(folder / "keys")
     names = ("pipelines", "tracking", "serving", "auditor")
     identities = {name: Keys(name) if store.is_minio else store.root for name in names}
     made = initialise(store, identities)

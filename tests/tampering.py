@@ -24,8 +24,10 @@ from fsspec.implementations.local import LocalFileSystem
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from ml_lifecycle import cli, model_commands, signing
+from ml_lifecycle import cli, model_commands
 from ml_lifecycle.provenance.record import digest_of_parameters
+from ml_lifecycle.signing import signature
+from ml_lifecycle.signing.keys import PRIVATE, make_pair
 from project_copy import DATABASE, MODEL, ProjectCopy, inside
 from servers import Stack, Workplace
 
@@ -264,8 +266,8 @@ class Site:
         with tempfile.TemporaryDirectory() as name:
             for path in self.listed(folder):
                 (Path(name) / path.removeprefix(f"{folder}/")).write_bytes(self.read(path))
-            signing.sign(Path(name), keys / signing.PRIVATE)
-            self.write(f"{folder}/{signing.SIGNATURE}", (Path(name) / signing.SIGNATURE).read_bytes())
+            signature.sign(Path(name), keys / PRIVATE)
+            self.write(f"{folder}/{signature.SIGNATURE}", (Path(name) / signature.SIGNATURE).read_bytes())
 
     def forge(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the record, and sign it with the right key."""
@@ -720,7 +722,7 @@ def a_removed_record(site: Site) -> Said:
 @_breaks("signature", variant=True)
 def a_removed_signature(site: Site) -> Said:
     """As if it had never been signed."""
-    site.remove(f"{site.folder()}/{signing.SIGNATURE}")
+    site.remove(f"{site.folder()}/{signature.SIGNATURE}")
     return {"signature": ("it is not signed",)}
 
 
@@ -757,7 +759,7 @@ def an_added_file(site: Site) -> Said:
 def another_key(site: Site) -> Said:
     """Everything is as it was, but signed by somebody else."""
     with tempfile.TemporaryDirectory() as name:
-        signing.make(Path(name))
+        make_pair(Path(name))
         site.sign(Path(name))
     return {"signature": ("signed by a key that is not trusted",)}
 

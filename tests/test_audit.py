@@ -18,7 +18,7 @@ from kedro.framework.project import configure_project
 
 import candidates
 from candidates import NAME, PARAMETERS
-from ml_lifecycle import promotion, signing
+from ml_lifecycle import promotion
 from ml_lifecycle.alias_history import AliasHistory
 from ml_lifecycle.audit import chain, committed
 from ml_lifecycle.audit.finding import Finding, State, overall
@@ -43,7 +43,8 @@ from ml_lifecycle.provenance.record import (
 from ml_lifecycle.registry import records, runs, versions
 from ml_lifecycle.registry.runs import RunFacts
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS, Keys
+from ml_lifecycle.signing import signature
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS, Keys
 from mlflow_store import own_mlflow
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
@@ -165,7 +166,7 @@ def look(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
             else:
                 (folder / name).write_bytes(content)
         with world.registrar.keys.private() as key:
-            signing.sign(folder, key)
+            signature.sign(folder, key)
         for name, content in (not_signed or {}).items():
             (folder / name).write_bytes(content)
         of_run = {**run_tags(provenance.run), **raw_input_tags(provenance.raw_inputs)}

@@ -28,7 +28,7 @@ from ml_lifecycle.gate import Evidence
 from ml_lifecycle.model_folder import CARD, MODEL, PROVENANCE
 from ml_lifecycle.provenance import statement
 from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, DATA_REPORT, EVALUATION, PROBE_SET
-from ml_lifecycle.signing import SIGNATURE
+from ml_lifecycle.signing.signature import SIGNATURE
 from tampering import LINKS
 
 PROJECT = Path(__file__).parents[1]

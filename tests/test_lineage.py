@@ -19,7 +19,7 @@ from ml_lifecycle.metrics import METRICS
 from ml_lifecycle.prediction_log import RequestIdError
 from ml_lifecycle.registry import records, versions
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS, Keys
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS, Keys
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 

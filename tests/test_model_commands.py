@@ -26,7 +26,7 @@ from ml_lifecycle.model_commands import Report
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.registry import records, versions
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS, Keys
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS, Keys
 from test_lineage import logged
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none

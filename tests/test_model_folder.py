@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ml_lifecycle import signing
 from ml_lifecycle.errors import ProvenanceError, RegistryError
 from ml_lifecycle.model_folder import CARD, MODEL, PROVENANCE, ModelFolder
 from ml_lifecycle.model_version import Candidate
@@ -29,7 +28,8 @@ from ml_lifecycle.provenance.record import (
     digest_of_labels,
     digest_of_probe,
 )
-from ml_lifecycle.signing import Keys, MissingKeyError, SignatureError
+from ml_lifecycle.signing.keys import PUBLIC, SIGNING_KEY, VERIFYING_KEYS, Keys, make_pair
+from ml_lifecycle.signing.signature import MissingKeyError, SignatureError
 
 NAME = "customers"
 TOLD = {EVALUATION, DATA_REPORT, CARD, PROBE_SET}
@@ -80,9 +80,9 @@ def described(folder: ModelFolder, candidate: Candidate) -> ModelFolder:
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keys:
     """A pair of keys, and no other one named."""
-    for name in (signing.SIGNING_KEY, signing.VERIFYING_KEYS):
+    for name in (SIGNING_KEY, VERIFYING_KEYS):
         monkeypatch.delenv(name, raising=False)
-    signing.make(tmp_path / "keys")
+    make_pair(tmp_path / "keys")
     return Keys(tmp_path / "keys")
 
 
@@ -172,7 +172,7 @@ class TestSignature:
         assert not described.is_signed
         described.sign(keys)
         assert described.is_signed
-        assert keys.folder / signing.PUBLIC == described.verify(keys)
+        assert keys.folder / PUBLIC == described.verify(keys)
 
     @pytest.mark.parametrize("file", [MODEL, PROVENANCE, CHANGES, *sorted(TOLD)])
     def test_covers_every_file(self, folder: ModelFolder, candidate: Candidate, keys: Keys, file: str) -> None:

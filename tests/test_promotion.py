@@ -24,7 +24,7 @@ from ml_lifecycle.promotion import Alias, Application, Decision, PromotionError
 from ml_lifecycle.registry import records, versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.roles import TableRoles
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS, Keys
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS, Keys
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
+from kedro.framework.project import configure_project
 from kedro.io import DataCatalog, MemoryDataset
 from kedro_datasets.pandas import CSVDataset
 
 from dvc_consistency import PROJECT
 from ml_lifecycle.errors import ConfigurationError, DataContractError, RegistryError
 from ml_lifecycle.settings import CONFIG_LOADER_ARGS
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS
 from ml_lifecycle.workspace import Workspace
 from mlflow_store import own_mlflow
 
@@ -147,6 +148,23 @@ class TestTable:
         """A name that the catalog does not have is refused."""
         with pytest.raises(DataContractError, match="the table 'nothing' cannot be loaded"):
             opened().table("nothing")
+
+
+def test_reading_a_commit_does_not_change_what_holds_here(tmp_path: Path) -> None:
+    """A bound that globals.yml has now and did not have at the commit is uncommitted, and is still the bound then."""
+    configure_project("ml_lifecycle")
+    base = tmp_path / "conf/base"
+    base.mkdir(parents=True)
+    (base / "parameters_gate.yml").write_text("gate: {floor: '${globals:floor}', share: 0.5}\n", encoding="utf-8")
+    (base / "globals.yml").write_text("floor: 0.6\n", encoding="utf-8")
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    for command in (("init", "--quiet"), ("add", "."), (*identity, "commit", "--quiet", "--message", "Bounds")):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    (base / "globals.yml").write_text("floor: 0.1\n", encoding="utf-8")
+    loader = OmegaConfigLoader(str(tmp_path / "conf"), env="base", **CONFIG_LOADER_ARGS)
+    workspace = Workspace(tmp_path, "base", cast("KedroContext", Context(loader, DataCatalog())))
+    assert ["gate.floor"] == workspace._uncommitted()
+    assert {"gate": {"floor": 0.1, "share": 0.5}} == workspace.parameters
 
 
 def test_finds_versions_of_its_model(opened: Open, tmp_path: Path) -> None:

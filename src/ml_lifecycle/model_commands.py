@@ -330,7 +330,7 @@ def _move_line(move: Any) -> str:
 def sign(workspace: Any, version: str) -> Report:
     """Sign everything the artifact store keeps of a version."""
     from ml_lifecycle.registry import versions
-    from ml_lifecycle.signing import NOT_SIGNED, SIGNATURE
+    from ml_lifecycle.signing.signature import NOT_SIGNED, SIGNATURE
 
     chosen = workspace.find(version)
     with versions.folder(chosen) as folder:

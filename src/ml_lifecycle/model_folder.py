@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ml_lifecycle import signing
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.provenance import statement
 from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, DATA_REPORT, EVALUATION, PROBE_SET, Provenance
+from ml_lifecycle.signing import signature
+from ml_lifecycle.signing.keys import Keys
 
 MODEL, PROVENANCE, CARD = "model.onnx", "provenance.json", "model_card.md"
 #: What MLflow writes beside the model.
@@ -48,7 +49,7 @@ class ModelFolder:
         complete = origin.model_copy(update={"files": {file: self.digest_of(file) for file in made}})
         (self.path / PROVENANCE).write_text(statement.write(complete, name), encoding="utf-8")
 
-    def vouch(self, keys: signing.Keys) -> None:
+    def vouch(self, keys: Keys) -> None:
         """Sign a folder that comes from a store, if it is as a run wrote it.
 
         Raises:
@@ -58,39 +59,39 @@ class ModelFolder:
         if self.is_signed:
             try:
                 self.verify(keys)
-            except (signing.ChangedError, signing.MissingKeyError):
+            except (signature.ChangedError, signature.MissingKeyError):
                 raise
-            except signing.SignatureError:  # by another key: that is what somebody signs it again for
+            except signature.SignatureError:  # by another key: that is what somebody signs it again for
                 pass
         recorded = self.provenance().files
         there = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not path.is_dir()}
-        if strange := sorted(there - {MODEL, PROVENANCE, *OF_MLFLOW, *signing.NOT_SIGNED, *recorded}):
-            raise signing.ChangedError(f"it holds files that no run wrote: {', '.join(strange)}")
+        if strange := sorted(there - {MODEL, PROVENANCE, *OF_MLFLOW, *signature.NOT_SIGNED, *recorded}):
+            raise signature.ChangedError(f"it holds files that no run wrote: {', '.join(strange)}")
         if changed := [file for file, digest in recorded.items() if self.digest_of(file) != digest]:
-            raise signing.ChangedError(f"these files are not the recorded ones: {', '.join(changed)}")
+            raise signature.ChangedError(f"these files are not the recorded ones: {', '.join(changed)}")
         self.sign(keys)
 
-    def sign(self, keys: signing.Keys) -> None:
+    def sign(self, keys: Keys) -> None:
         """Sign all of it.
 
         Raises:
             MissingKeyError: there is no key.
         """
         with keys.private() as key:
-            signing.sign(self.path, key)
+            signature.sign(self.path, key)
 
-    def verify(self, keys: signing.Keys) -> Path:
+    def verify(self, keys: Keys) -> Path:
         """See that all of it is what a trusted key signed; return the key.
 
         Raises:
             SignatureError: it is not, or there is no key to tell.
         """
-        return signing.verify(self.path, keys.public())
+        return signature.verify(self.path, keys.public())
 
     @property
     def is_signed(self) -> bool:
         """Whether there is a signature, good or bad."""
-        return (self.path / signing.SIGNATURE).is_file()
+        return (self.path / signature.SIGNATURE).is_file()
 
     def read(self, file: str) -> bytes:
         """Read one of its files.

@@ -21,7 +21,8 @@ from ml_lifecycle.pipelines.training.nodes import PREVALENCE, feature_columns
 from ml_lifecycle.provenance.record import Provenance
 from ml_lifecycle.registry import records, versions
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import Keys, MissingKeyError, SignatureError
+from ml_lifecycle.signing.keys import Keys
+from ml_lifecycle.signing.signature import MissingKeyError, SignatureError
 
 Result = TypeVar("Result")
 Alias = Literal["staging", "production"]

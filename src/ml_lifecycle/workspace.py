@@ -21,7 +21,7 @@ from ml_lifecycle.promotion import Circumstances, Registrar
 from ml_lifecycle.provenance.committed import parameters_at
 from ml_lifecycle.registry import versions
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import Keys
+from ml_lifecycle.signing.keys import Keys
 
 MODEL_ENTRY, LOG_ENTRY = "registered_model", "prediction_log"
 
@@ -60,7 +60,7 @@ class Workspace:
 
     def _uncommitted(self) -> list[str] | None:
         """Name the parameters of the gate that the last commit gives otherwise; None if that cannot be told."""
-        own = self.parameters
+        own = self.parameters  # before the other ones: see there
         try:
             committed = parameters_at(self.project, "HEAD", self.environment)
         except (ProvenanceError, ValueError):

@@ -15,7 +15,8 @@ from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.promotion import ALIASES
 from ml_lifecycle.registry import versions
-from ml_lifecycle.signing import PUBLIC, SIGNING_KEY, VERIFYING_KEYS, SignatureError
+from ml_lifecycle.signing.keys import PUBLIC, SIGNING_KEY, VERIFYING_KEYS
+from ml_lifecycle.signing.signature import SignatureError
 from mlflow_store import own_mlflow
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none

@@ -17,7 +17,7 @@ from candidates import NAME, World
 from ml_lifecycle.datasets.registered_model import RegisteredModelDataset
 from ml_lifecycle.hooks import SummaryHook
 from ml_lifecycle.metrics import METRICS
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 import candidates
 from ml_lifecycle.registry import versions
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import SIGNING_KEY, VERIFYING_KEYS, Keys
+from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS, Keys
 from mlflow_store import own_mlflow
 
 

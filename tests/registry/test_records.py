@@ -16,7 +16,7 @@ from ml_lifecycle import whoami
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.registry import records, versions
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import Keys
+from ml_lifecycle.signing.keys import Keys
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 

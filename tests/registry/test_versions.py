@@ -21,7 +21,6 @@ from mlflow.types import DataType
 
 import candidates
 from candidates import CARD, NAME, ROLES
-from ml_lifecycle import signing
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
@@ -29,7 +28,9 @@ from ml_lifecycle.provenance import statement
 from ml_lifecycle.provenance.record import GitState
 from ml_lifecycle.registry import versions
 from ml_lifecycle.registry.versions import Version
-from ml_lifecycle.signing import Keys, MissingKeyError, SignatureError
+from ml_lifecycle.signing import signature
+from ml_lifecycle.signing.keys import PUBLIC, VERIFYING_KEYS, Keys
+from ml_lifecycle.signing.signature import MissingKeyError, SignatureError
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties; test_lifecycle.py tests that a user sees none
 
@@ -172,7 +173,7 @@ class TestRegister:
         fresh = Keys(tmp_path / "fresh", create=True)
         number = versions.register(NAME, candidates.candidate(), lock, fresh)
         with versions.folder(versions.find(NAME, number)) as folder:
-            assert folder.verify(fresh) == tmp_path / "fresh" / signing.PUBLIC
+            assert folder.verify(fresh) == tmp_path / "fresh" / PUBLIC
 
 
 class TestFind:
@@ -283,8 +284,8 @@ class TestLoad:
     ) -> None:
         """One of the trusted keys is enough, whichever place it has."""
         other = candidates.keys(tmp_path, "others")
-        trusted = [str(pair.folder / signing.PUBLIC) for pair in (other, keys)]
-        monkeypatch.setenv(signing.VERIFYING_KEYS, os.pathsep.join(trusted))
+        trusted = [str(pair.folder / PUBLIC) for pair in (other, keys)]
+        monkeypatch.setenv(VERIFYING_KEYS, os.pathsep.join(trusted))
         assert versions.load(NAME, "production", other).version == "1"
 
     def test_without_a_key_to_verify_with(self, version: Version, tmp_path: Path) -> None:
@@ -393,7 +394,7 @@ class TestPyfunc:
         assert (stored(tmp_path) / "registered_model_meta").exists()
         assert versions.load(NAME, "production", keys).version == "1"
         with versions.folder(version) as folder:
-            assert folder.verify(keys) == keys.folder / signing.PUBLIC
+            assert folder.verify(keys) == keys.folder / PUBLIC
 
 
 class Planted:
@@ -476,7 +477,7 @@ class TestStoreFile:
         other = candidates.keys(tmp_path, "others")
         with versions.folder(version) as folder:
             folder.sign(other)
-            versions.store_file(version, folder.path / signing.SIGNATURE)
+            versions.store_file(version, folder.path / signature.SIGNATURE)
         assert versions.load(NAME, "production", other).version == "1"
 
     def test_nowhere(self, client: MlflowClient, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ml_lifecycle.model_version import Candidate, ModelVersion
 from ml_lifecycle.parameters import RegistryOptions
 from ml_lifecycle.promotion import Registrar
 from ml_lifecycle.registry import versions
-from ml_lifecycle.signing import Keys
+from ml_lifecycle.signing.keys import Keys
 
 
 class RegisteredModelDataset(AbstractDataset[Candidate, ModelVersion]):

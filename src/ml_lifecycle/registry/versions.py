@@ -29,7 +29,8 @@ from ml_lifecycle.model_folder import PROVENANCE, ModelFolder
 from ml_lifecycle.model_version import Candidate, ModelVersion
 from ml_lifecycle.onnx_model import OUTPUT, OnnxModel
 from ml_lifecycle.roles import TableRoles
-from ml_lifecycle.signing import ChangedError, Keys, MissingKeyError, SignatureError
+from ml_lifecycle.signing.keys import Keys
+from ml_lifecycle.signing.signature import ChangedError, MissingKeyError, SignatureError
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 import servers
-from ml_lifecycle import signing
+from ml_lifecycle.signing.keys import make_pair
 from project_copy import MODEL, ProjectCopy
 from servers import HOST, PROJECT
 
@@ -29,7 +29,7 @@ def test_an_environment_of_ones_own(
         server.environment["MLFLOW_ARTIFACTS_DESTINATION"] = "s3://acme-mlflow"
         keys = {"AWS_ACCESS_KEY_ID": store.root.key, "AWS_SECRET_ACCESS_KEY": store.root.secret}
         uri = f"http://{HOST}:{servers.port_of(server)}"
-        signing.make(project.path / ".keys")  # as `make keys` does
+        make_pair(project.path / ".keys")  # as `make keys` does
         variables = {**keys, "AWS_ENDPOINT_URL": store.endpoint, "MLFLOW_TRACKING_URI": uri}
         project.run("bash", "-ec", configure)
         project.commit()

@@ -3,9 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pandas as pd
 import pytest
 import requests
@@ -92,14 +90,7 @@ def test_client_reads_versions(client: MlflowClient) -> None:
 
 def test_boto3_reads_the_catalog(remote_run: Workplace, stack: Stack, tmp_path: Path) -> None:
     """Plain boto3, with the keys of the pipelines, lists and reads what the catalog keeps."""
-    keys = stack.identities["pipelines"]
-    s3: Any = boto3.client(
-        "s3",
-        endpoint_url=stack.endpoint,
-        aws_access_key_id=keys.key,
-        aws_secret_access_key=keys.secret,
-        region_name="us-east-1",
-    )
+    s3 = stack.client(stack.identities["pipelines"])
     listed = {entry["Key"] for entry in s3.list_objects_v2(Bucket="ml-data")["Contents"]}
     assert {"05_model_input/model_input.parquet", "06_models/model.onnx", "06_models/training_record.json"} <= listed
     s3.download_file("ml-data", "05_model_input/model_input.parquet", str(tmp_path / "model_input.parquet"))

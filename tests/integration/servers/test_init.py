@@ -7,9 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -164,13 +162,7 @@ def test_a_folder_goes_with_its_old_versions(site: Stack) -> None:
 
 def remove_folder(site: Stack, keys: Keys, bucket: str, folder: str) -> None:
     """Ask MinIO to remove a folder at once."""
-    client: Any = boto3.client(
-        "s3",
-        endpoint_url=site.endpoint,
-        aws_access_key_id=keys.key,
-        aws_secret_access_key=keys.secret,
-        region_name="us-east-1",
-    )
+    client = site.client(keys)
     client.meta.events.register(
         "before-sign.s3.DeleteObject", lambda request, **_: request.headers.add_header("x-minio-force-delete", "true")
     )
