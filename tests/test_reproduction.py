@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
 import yaml
 from omegaconf import OmegaConf
 
+from ml_lifecycle.errors import ReproductionError
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.model_folder import ModelFolder
-from ml_lifecycle.provenance import git
 from ml_lifecycle.provenance.record import CHANGES, RunRecord
-from ml_lifecycle.reproduction.configuration import configure, own_folders, refuse_unknown_store
+from ml_lifecycle.reproduction.configuration import configure
 from ml_lifecycle.reproduction.outcome import Row, verdict
-from ml_lifecycle.reproduction.place import ENVIRONMENT, Place, ReproductionError
-from ml_lifecycle.reproduction.reproduction import HANDED_ON, OF_STORE, TRAINED, Reproduction
+from ml_lifecycle.reproduction.place import ENVIRONMENT, Place
+from ml_lifecycle.reproduction.reproduction import HANDED_ON, OF_STORE, TRAINED
+from ml_lifecycle.reproduction.store import store_of
 from ml_lifecycle.reproduction.virtual_environment import INSTALLING, interpreter
 from ml_lifecycle.reproduction.worktree import check_out
 from project_copy import PROJECT
@@ -80,54 +80,40 @@ def test_verdict(rows: list[Row], answer: Answer, explanation: str) -> None:
 
 
 @dataclass(frozen=True)
-class Configured:
-    """A reproduction of a run in the environment `mine`, whose place has code and configuration of this project."""
+class Worktree:
+    """A place with code and configuration of this project, whose run had the environment `mine`."""
 
-    job: Reproduction
     place: Place
 
-    @property
-    def mine(self) -> Path:
-        """The environment that the run had."""
-        return self.place.tree / "conf/mine"
-
     def write(self, file: str, content: dict[str, Any]) -> None:
-        """Add to the environment that the run had."""
-        (self.mine / file).parent.mkdir(parents=True, exist_ok=True)
-        (self.mine / file).write_text(yaml.safe_dump(content), encoding="utf-8")
+        """Add to that environment."""
+        path = self.place.tree / "conf/mine" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
-    def configure(self, on: str = "base") -> dict[str, Any]:
-        """Configure the place; return what a run in it would be told."""
-        configure(self.place, PROJECT, on, self.job.own)
-        return self.place.take_inventory(ENVIRONMENT)
-
-    def addresses(self, on: str = "base") -> dict[str, str]:
-        """Where a run would write."""
-        written = self.configure(on)["written"]
-        return {name: entry["filepath"] for name, entry in written.items() if "filepath" in entry}
+    def configure(self, **changes: Any) -> dict[str, Any]:
+        """Configure the place; return what a run in it would be told, and what it would write."""
+        place = dataclasses.replace(self.place, **changes)
+        configure(place, PROJECT)
+        return place.take_inventory(ENVIRONMENT)
 
 
 @pytest.fixture
-def configured(run_record: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configured:
-    """Return a reproduction that is ready to be configured."""
-    project, root = tmp_path / "project", tmp_path / "project/build/reproduce/1-ab"
-    tree = root / "run"
+def worktree(run_record: RunRecord, tmp_path: Path) -> Worktree:
+    """Return a place that is ready to be worktree."""
+    tree = tmp_path / "run"
     shutil.copytree(PROJECT / "conf", tree / "conf", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(PROJECT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(PROJECT / "pyproject.toml", tree / "pyproject.toml")
     (tree / "conf/mine").mkdir()
     run = run_record.model_copy(update={"kedro_environment": "mine"})
-    place = Place(tree, run, Path(sys.prefix), ["training"], TRAINED, HANDED_ON)
-    job = Reproduction(project, ModelFolder(tmp_path / "folder"), root)
-    monkeypatch.setattr(Reproduction, "places", lambda self: [place])
-    monkeypatch.setattr(git, "remove_worktree", lambda project, folder: None)
-    return Configured(job, place)
+    return Worktree(Place(tree, run, Path(sys.prefix), ["training"], TRAINED, HANDED_ON))
 
 
 class TestConfiguration:
     """Where a reproduction writes, and with which parameters."""
 
-    def test_paths_stay_in_the_worktree(self, configured: Configured) -> None:
+    def test_paths_stay_in_the_worktree(self, worktree: Worktree) -> None:
         """A path that is written and leads out of the project becomes one of the worktree; all others stay."""
         paths = {
             "models": "/srv/models",
@@ -138,9 +124,9 @@ class TestConfiguration:
             "none": None,
             "nested": {"folder": "data/nested"},
         }
-        configured.write("globals.yml", {"paths": paths, "registry": {"model": "another"}, "country": "US"})
-        found = configured.configure()
-        told, tree = found["globals"], configured.place.tree
+        worktree.write("globals.yml", {"paths": paths, "registry": {"model": "another"}, "country": "US"})
+        found = worktree.configure()
+        told, tree = found["globals"], worktree.place.tree
         assert {
             **paths,
             "models": "build/reproduced/models",
@@ -157,42 +143,40 @@ class TestConfiguration:
         assert "build/reproduced/models/model.onnx" == found["written"]["onnx_model"]["filepath"]
         assert "build/reproduced/model_input/model_input.parquet" == found["written"]["model_input"]["filepath"]
 
-    def test_paths_of_the_callers_project_are_those_of_the_worktree(self, configured: Configured) -> None:
+    def test_paths_of_the_callers_project_are_those_of_the_worktree(self, worktree: Worktree) -> None:
         """There the raw data of the record are restored."""
-        configured.write("globals.yml", {"paths": {"raw": str(PROJECT / "data/raw")}})
-        assert "data/raw" == configured.configure()["globals"]["paths"]["raw"]
+        worktree.write("globals.yml", {"paths": {"raw": str(PROJECT / "data/raw")}})
+        assert "data/raw" == worktree.configure()["globals"]["paths"]["raw"]
 
-    def test_the_recorded_parameters(self, configured: Configured) -> None:
+    def test_the_recorded_parameters(self, worktree: Worktree) -> None:
         """Not those of the files; and runs and locks are the worktree's own."""
-        configured.write("parameters.yml", {"seed": 5})
-        configured.write("globals.yml", {"store": {"hold": "s3://team/hold.json", "ledger": "s3://team/ledger.json"}})
-        told = configured.configure()["globals"]
+        worktree.write("parameters.yml", {"seed": 5})
+        worktree.write("globals.yml", {"store": {"hold": "s3://team/hold.json", "ledger": "s3://team/ledger.json"}})
+        told = worktree.configure()["globals"]
         assert {"credentials": None, "hold": None, "ledger": None} == told["store"]
-        written = {name: yaml.safe_load((configured.place.conf / name).read_text()) for name in FILES}
-        assert configured.place.run.parameters == written["parameters.yml"]
+        written = {name: yaml.safe_load((worktree.place.conf / name).read_text(encoding="utf-8")) for name in FILES}
+        assert worktree.place.run.parameters == written["parameters.yml"]
         uri = written["mlflow.yml"]["server"]["mlflow_tracking_uri"]
-        assert f"sqlite:///{configured.place.tree}/mlflow.db" == uri
+        assert f"sqlite:///{worktree.place.tree}/mlflow.db" == uri
 
-    def test_another_store_gets_a_folder_of_its_own(
-        self, configured: Configured, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_another_store_gets_a_folder_of_its_own(self, worktree: Worktree, monkeypatch: pytest.MonkeyPatch) -> None:
         """What an environment has in its bucket is not touched; raw data stay files; keys are no part of the files."""
         for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         OmegaConf.clear_resolver("oc.env")  # as Kedro leaves it
-        found = configured.configure("minio")
+        store = store_of(PROJECT, "minio", "reproduce/1-ab")
+        found = worktree.configure(store=store)
         assert "s3://ml-data/reproduce/1-ab/06_models/model.onnx" == found["written"]["onnx_model"]["filepath"]
         assert "data/01_raw" == found["globals"]["paths"]["raw"]
         assert "object_store" == found["globals"]["store"]["credentials"]
-        assert "127.0.0.1" not in (configured.place.conf / "credentials.yml").read_text(encoding="utf-8")
-        assert "http://127.0.0.1:9" == configured.place.credentials["key"]
-        assert {"s3://ml-data/reproduce/1-ab"} == own_folders(configured.place, configured.job.own)
+        assert "127.0.0.1" not in (worktree.place.conf / "credentials.yml").read_text(encoding="utf-8")
+        assert ("http://127.0.0.1:9", False) == (store.options["key"], "127.0.0.1" in str(store))
 
-    def test_another_store_without_its_variables(self, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_store_without_its_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is not set is named before anything is done."""
         monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
         with pytest.raises(ReproductionError, match=r"'minio' cannot be opened: .*AWS_ACCESS_KEY_ID.* \.env\.example"):
-            refuse_unknown_store(PROJECT, "minio")
+            store_of(PROJECT, "minio", "reproduce/1-ab")
 
     @pytest.mark.parametrize(
         ("entry", "named"),
@@ -215,59 +199,44 @@ class TestConfiguration:
         ],
     )
     def test_a_dataset_written_elsewhere_is_refused(
-        self, configured: Configured, entry: dict[str, Any], named: str
+        self, worktree: Worktree, entry: dict[str, Any], named: str
     ) -> None:
         """A catalog that names an address of its own, in any shape, would be written to."""
-        configured.write("catalog/own.yaml", {"evaluation": entry})
+        worktree.write("catalog/own.yaml", {"evaluation": entry})
         with pytest.raises(
             ReproductionError, match=r"would write outside of the reproduction: 'evaluation' \("
         ) as error:
-            configured.configure()
+            worktree.configure()
         assert f"'evaluation' ({named})" in error.value.message
 
-    def test_a_pattern_that_leads_elsewhere_is_refused(self, configured: Configured) -> None:
+    def test_a_pattern_that_leads_elsewhere_is_refused(self, worktree: Worktree) -> None:
         """Also where the catalog names no dataset, but a pattern of names."""
-        base = configured.place.tree / "conf/base/catalog_training.yml"
+        base = worktree.place.tree / "conf/base/catalog_training.yml"
         base.write_text(base.read_text(encoding="utf-8").replace("\nevaluation:", "\nunused:"), encoding="utf-8")
-        configured.write("catalog.yml", {"eval{rest}": {"type": "json.JSONDataset", "filepath": "/srv/{rest}.json"}})
+        worktree.write("catalog.yml", {"eval{rest}": {"type": "json.JSONDataset", "filepath": "/srv/{rest}.json"}})
         with pytest.raises(ReproductionError, match=r"'evaluation' \(/srv/uation\.json\)"):
-            configured.configure()
+            worktree.configure()
 
-    def test_what_is_only_read_may_lie_elsewhere(self, configured: Configured) -> None:
-        """Tables that the run reads, and datasets of other runs, are nobody's loss."""
-        entry = {"type": "pandas.CSVDataset", "filepath": "https://example.org/holidays.csv"}
-        configured.write("catalog.yml", {"holidays": entry, "predictions": {**entry, "filepath": "/srv/p.csv"}})
-        assert "holidays" not in configured.addresses()
+    def test_what_is_only_read_may_lie_elsewhere(self, worktree: Worktree) -> None:
+        """A table that the run reads, and one that another run writes, are nobody's loss."""
+        entry = {"type": "pandas.CSVDataset", "filepath": "https://example.org/airlines.csv"}
+        worktree.write("catalog.yml", {"airlines": entry, "predictions": {**entry, "filepath": "/srv/predictions.csv"}})
+        written = worktree.configure(pipelines=["data_engineering"], outputs=HANDED_ON, given=[])["written"]
+        assert {*HANDED_ON} <= set(written)
+        assert {"airlines", "predictions"}.isdisjoint(written)
 
-    def test_a_configuration_that_cannot_be_read(self, configured: Configured) -> None:
+    def test_a_configuration_that_cannot_be_read(self, worktree: Worktree) -> None:
         """It cannot be decided, and the reason is told."""
-        configured.write("globals.yml", {"paths": {"models": "${globals:nowhere}"}})
+        worktree.write("globals.yml", {"paths": {"models": "${globals:nowhere}"}})
         with pytest.raises(ReproductionError, match=r"inventory\.py .* failed: .*full_key: paths\.models"):
-            configured.configure()
+            worktree.configure()
 
-    def test_a_refusal_removes_nothing(self, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What lies elsewhere survives the clean-up."""
-        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "http://127.0.0.1:9")
-        table = configured.job.project / "shared/model_input.parquet"
-        table.parent.mkdir()
-        table.write_bytes(b"table")
-        configured.write("catalog.yml", {"model_input": {"type": "pandas.ParquetDataset", "filepath": str(table)}})
-        job = dataclasses.replace(configured.job, on="minio", say=lambda _: None)
-        with pytest.raises(ReproductionError, match="would write outside of the reproduction: 'model_input'"):
-            configured.configure("minio")
-        removed: list[str] = []
-        monkeypatch.setattr(s3fs.S3FileSystem, "rm", lambda self, path, **options: removed.append(path))
-        job.clean_up()
-        assert (b"table", ["ml-data/reproduce/1-ab"]) == (table.read_bytes(), removed)
-        assert not job.root.exists()
-
-    def test_a_versioned_result(self, configured: Configured) -> None:
+    def test_a_versioned_result(self, worktree: Worktree) -> None:
         """Its file cannot be told, so it cannot be compared."""
         entry = {"type": "json.JSONDataset", "filepath": "${globals:paths.reporting}/e.json", "versioned": True}
-        configured.write("catalog.yml", {"evaluation": entry})
+        worktree.write("catalog.yml", {"evaluation": entry})
         with pytest.raises(ReproductionError, match="'evaluation' cannot be compared"):
-            configured.configure()
+            worktree.configure()
 
 
 class TestWorktree:

@@ -37,3 +37,7 @@ class ServerError(LifecycleError):
 
 class HoldError(LifecycleError):
     """Another run holds the store, or has written there in between."""
+
+
+class ReproductionError(LifecycleError):
+    """A version that cannot be made again here."""

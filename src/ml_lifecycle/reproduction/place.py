@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.resolvers import oc
 
-from ml_lifecycle.errors import LifecycleError
+from ml_lifecycle.errors import ReproductionError
 from ml_lifecycle.provenance.record import RunRecord
 from ml_lifecycle.reproduction import inventory
+from ml_lifecycle.reproduction.store import Store
 
 #: Ignored by Git, so that the worktree stays as its commit.
 ENVIRONMENT = "local/reproduce"
@@ -32,10 +30,6 @@ _HARMLESS = re.compile(r"(^|\.)MemoryDataset$|^kedro_mlflow\.")
 _PROGRESS = re.compile(r"Completed (\d+) out of (\d+) tasks")
 
 
-class ReproductionError(LifecycleError):
-    """A version that cannot be made again here."""
-
-
 @dataclass(frozen=True)
 class Place:
     """A worktree in which a run is repeated.
@@ -47,6 +41,7 @@ class Place:
         pipelines: what is run in it.
         outputs: what the run goes up to.
         given: what is written into it before, from another place.
+        store: where its tables go to; None for files.
         say: is told how far it is.
     """
 
@@ -56,6 +51,7 @@ class Place:
     pipelines: list[str]
     outputs: list[str]
     given: list[str]
+    store: Store | None = None
     say: Callable[[str], None] = print
 
     @property
@@ -129,7 +125,7 @@ class Place:
         named, kind = list(_addresses(entry)), str(entry.get("type"))
         if not named and not _HARMLESS.search(kind):
             return [kind]
-        return [address for address in named if not self.holds(address)]
+        return [address for address in named if not (self.holds(address) or (self.store and self.store.holds(address)))]
 
     def address_of(self, dataset: str) -> str:
         """Where a dataset lies that a run writes.
@@ -148,37 +144,14 @@ class Place:
     def file_of(self, dataset: str) -> tuple[Any, str]:
         """File system and path of a dataset that a run writes."""
         address = self.address_of(dataset)
-        if self.holds(address):
+        if self.store is None or self.holds(address):
             return fsspec.filesystem("file"), str(self.tree / address)
-        found: tuple[Any, str] = fsspec.core.url_to_fs(address, **self.credentials)
-        return found
-
-    @property
-    def credentials(self) -> dict[str, Any]:
-        """What opens the store that its tables go to."""
-        file = self.conf / "credentials.yml"
-        if not file.exists():
-            return {}
-        (options,) = yaml.safe_load(file.read_text(encoding="utf-8")).values()
-        return resolved(options)
+        return self.store.file_of(address)
 
     def read(self, dataset: str) -> bytes:
         """Read what a run wrote."""
         files, path = self.file_of(dataset)
         return bytes(files.cat_file(path))
-
-
-def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve the variables of the shell in an entry of credentials.
-
-    Raises:
-        InterpolationResolutionError: one is not set.
-    """
-    OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)  # Kedro takes it away after each use, as here
-    try:
-        return dict(OmegaConf.to_container(OmegaConf.create(dict(options)), resolve=True))  # type: ignore[arg-type]
-    finally:
-        OmegaConf.clear_resolver("oc.env")
 
 
 def _addresses(entry: Any) -> Iterator[str]:

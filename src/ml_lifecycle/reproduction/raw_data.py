@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ml_lifecycle.errors import ReproductionError
 from ml_lifecycle.provenance.raw_inputs import has_remote, open_repo
 from ml_lifecycle.provenance.record import RawInput
 from ml_lifecycle.reproduction.outcome import Row
-from ml_lifecycle.reproduction.place import Place, ReproductionError
+from ml_lifecycle.reproduction.place import Place
 
 
 def restore(project: Path, place: Place, raw_inputs: Mapping[str, RawInput]) -> None:

@@ -1,6 +1,5 @@
 """The reproduction of one version, from its places to its verdict."""
 
-import contextlib
 import re
 import shutil
 import uuid
@@ -9,17 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import fsspec
-
-from ml_lifecycle.errors import ProvenanceError, RegistryError
+from ml_lifecycle.errors import ProvenanceError, RegistryError, ReproductionError
 from ml_lifecycle.gate import Answer
 from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.provenance import git
 from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, Provenance
 from ml_lifecycle.reproduction import configuration, outcome, raw_data, virtual_environment, worktree
-from ml_lifecycle.reproduction.configuration import BASE
 from ml_lifecycle.reproduction.outcome import Verdict, verdict
-from ml_lifecycle.reproduction.place import ENVIRONMENT, Place, ReproductionError
+from ml_lifecycle.reproduction.place import ENVIRONMENT, Place
+from ml_lifecycle.reproduction.store import FILES, Store, store_of
 
 MAKES_DATA = "data_engineering"
 #: What the run that trained takes from the one that made the data.
@@ -46,7 +43,7 @@ class Reproduction:
     project: Path
     folder: ModelFolder
     root: Path
-    on: str = BASE
+    on: str = FILES
     python: str | None = None
     say: Callable[[str], None] = print
 
@@ -55,10 +52,10 @@ class Reproduction:
         """The record of the version."""
         return self.folder.provenance()
 
-    @property
-    def own(self) -> str:
-        """Its folder in the buckets of a store."""
-        return f"reproduce/{self.root.name}"
+    @cached_property
+    def store(self) -> Store | None:
+        """Where its tables go to; None for files."""
+        return store_of(self.project, self.on, f"reproduce/{self.root.name}")
 
     def places(self) -> list[Place]:
         """One place if one code made data and model, two if the data came from another."""
@@ -66,13 +63,13 @@ class Reproduction:
         tree, first = self.root / "run", self.root / "data"
         if data is None or data.run.origin == run.origin:
             pipelines = sorted({*run.pipelines, *(data.run.pipelines if data else [])})
-            return [Place(tree, run, tree / ".venv", pipelines, [*TRAINED, "data_report"], [], self.say)]
+            return [Place(tree, run, tree / ".venv", pipelines, [*TRAINED, "data_report"], [], self.store, self.say)]
         same = data.run.environment.lock_sha256 == run.environment.lock_sha256
         shared = (first if same else tree) / ".venv"
         trains = [name for name in run.pipelines if name != MAKES_DATA]
         return [
-            Place(first, data.run, first / ".venv", data.run.pipelines, HANDED_ON, [], self.say),
-            Place(tree, run, shared, trains, TRAINED, HANDED_ON, self.say),
+            Place(first, data.run, first / ".venv", data.run.pipelines, HANDED_ON, [], self.store, self.say),
+            Place(tree, run, shared, trains, TRAINED, HANDED_ON, self.store, self.say),
         ]
 
     def prepare(self) -> list[Place]:
@@ -86,7 +83,7 @@ class Reproduction:
         for place, patch in zip(places, (DATA_CHANGES, CHANGES)[-len(places) :], strict=True):
             worktree.check_out(self.project, self.folder, place, patch)
             virtual_environment.build(place, self.python)
-            configuration.configure(place, self.project, self.on, self.own)
+            configuration.configure(place, self.project)
         raw_data.restore(self.project, places[0], self.provenance.raw_inputs)
         return places
 
@@ -106,7 +103,7 @@ class Reproduction:
     def _kedro(self, place: Place) -> None:
         self.say(f"running {', '.join(place.pipelines)}")
         what = ("--pipelines", ",".join(place.pipelines), "--to-outputs", ",".join(place.outputs))
-        keys = () if self.on == BASE else (OF_STORE,)
+        keys = () if self.store is None else (OF_STORE,)
         command = (str(place.python), "-m", "kedro", "run", "--env", ENVIRONMENT, *what)
         place.call(*command, variables=place.variables(*keys))
 
@@ -118,7 +115,6 @@ class Reproduction:
         python = "unknown"
         try:
             python = self.provenance.run.environment.python
-            configuration.refuse_unknown_store(self.project, self.on)
             places = self.prepare()
             changed = [row for row in raw_data.compare(places[0], self.provenance.raw_inputs) if not row.equal]
             if changed:
@@ -136,20 +132,13 @@ class Reproduction:
     def clean_up(self) -> None:
         """Remove the worktrees, and what lies in a store; what cannot be removed is named."""
         try:
-            if self.on != BASE:
-                self._empty_store()
+            if any(self.root.glob(f"*/conf/{ENVIRONMENT}")) and self.store is not None:
+                self.store.clear()
         except Exception as error:  # noqa: BLE001 - whatever a store raises: the folders can still be removed
             self.say(f"what the reproduction wrote to the store could not be removed: {error}")
         for name in ("data", "run"):
             git.remove_worktree(self.project, self.root / name)
         shutil.rmtree(self.root, ignore_errors=True)
-
-    def _empty_store(self) -> None:
-        for place in self.places():
-            for folder in configuration.own_folders(place, self.own):
-                files, path = fsspec.core.url_to_fs(folder, **place.credentials)
-                with contextlib.suppress(FileNotFoundError):
-                    files.rm(path, recursive=True)
 
 
 def new_root(project: Path, name: str) -> Path:

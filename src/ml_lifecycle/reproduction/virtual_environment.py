@@ -6,7 +6,8 @@ import re
 import shutil
 import sys
 
-from ml_lifecycle.reproduction.place import Place, ReproductionError
+from ml_lifecycle.errors import ReproductionError
+from ml_lifecycle.reproduction.place import Place
 
 #: What installing packages needs beside: where they come from.
 INSTALLING = re.compile(r"^(PIP|UV)_")

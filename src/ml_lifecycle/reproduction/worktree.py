@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from ml_lifecycle.errors import ReproductionError
 from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.provenance import git
-from ml_lifecycle.reproduction.place import Place, ReproductionError
+from ml_lifecycle.reproduction.place import Place
 
 
 def check_out(project: Path, folder: ModelFolder, place: Place, patch: str) -> None:

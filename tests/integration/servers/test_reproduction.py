@@ -37,3 +37,25 @@ def test_made_on_files_and_again_on_servers(local_run: ProjectCopy, stack: Stack
     assert before == set(stack.store.files().find("ml-data"))
     progress = [line for line in said.stderr.splitlines() if line.endswith("steps")]
     assert progress
+
+
+def test_what_lies_elsewhere_is_left_alone(local_run: ProjectCopy, stack: Stack, tmp_path: Path) -> None:
+    """A run that would write outside of the reproduction is not started, and cleaning up removes nothing of others."""
+    project = local_run.clone(tmp_path / "project")
+    table = tmp_path / "shared/model_input.parquet"
+    catalog = project.path / "conf/base/catalog_data_engineering.yml"
+    text = catalog.read_text(encoding="utf-8")
+    own = "${globals:paths.model_input}/model_input.parquet\n  credentials: ${globals:store.credentials}"
+    assert own in text
+    catalog.write_text(text.replace(own, str(table)), encoding="utf-8")
+    project.commit()
+    project.run("kedro", "run", "--pipelines", "data_engineering,training")
+    before, content = set(stack.store.files().find("ml-data")), table.read_bytes()
+    signed_with = {"MODEL_VERIFYING_KEYS": str(project.path / ".keys/signing.pub")}
+    command = ("kedro", "model", "reproduce", "2", "--on", "minio", "--json")
+    said = Workplace(project, stack.variables).run(*command, check=False, **signed_with)
+    assert (2, "") == (said.returncode, project.run("git", "status", "--porcelain").stdout)
+    assert f"would write outside of the reproduction: 'model_input' ({table})" in json.loads(said.stdout)["explanation"]
+    assert "could not be removed" not in said.stderr
+    assert (before, content) == (set(stack.store.files().find("ml-data")), table.read_bytes())
+    assert [] == list((project.path / "build/reproduce").iterdir())
