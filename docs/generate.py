@@ -18,14 +18,13 @@ from omegaconf import OmegaConf
 
 from ml_lifecycle import features, parameters, schemas
 from ml_lifecycle.moments import Moment, known_by
-from ml_lifecycle.pipelines.data_engineering.lookups import WINDOWS
 from ml_lifecycle.provenance.statement import Statement
+from ml_lifecycle.request_columns import FLIGHT_REQUEST
 from ml_lifecycle.settings import CONFIG_LOADER_ARGS
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "docs" / "reference"
 GENERATED = "<!-- Written by `python docs/generate.py`; change the code or that script instead. -->\n"
-MINUTES_PER_HOUR, HOURS_PER_DAY = 60, 24
 
 GROUPS: dict[str, type[parameters.Parameters]] = {
     "flights": parameters.FlightOptions,
@@ -252,26 +251,6 @@ def _by_moment(table: type[schemas.Table]) -> str:
     return "| known at | columns |\n|---|---|\n" + "\n".join(lines)
 
 
-def _duration(minutes: int) -> str:
-    hours = minutes // MINUTES_PER_HOUR
-    if hours <= HOURS_PER_DAY:
-        return f"{hours} h"
-    return f"{hours // HOURS_PER_DAY} days"
-
-
-def _window_meanings() -> dict[str, str]:
-    of = {
-        "late": "share of late arrivals",
-        "departure_delay": "mean departure delay",
-        "arrival_delay": "mean arrival delay",
-    }
-    return {
-        window.column: f"{of[window.of]} over the last {_duration(window.minutes)}"
-        + (f", same {' and '.join(window.keys)}" if window.keys else ", all flights")
-        for window in WINDOWS
-    }
-
-
 def _columns(table: type[schemas.Table], meanings: Mapping[str, str]) -> str:
     known = table.known_at()
     lines = [
@@ -324,7 +303,7 @@ def data_page() -> str:
         f"## Tables of the example\n\n### `scheduled_flights`\n\n{_first_line(scheduled)}\n\n"
         f"{_columns(scheduled, _comments(scheduled))}\n\n### `flight_requests`\n\n{_first_line(asked)} "
         "Delays and ages are minutes; state is as of the prediction time.\n\n"
-        f"{_columns(asked, _comments(asked) | _window_meanings())}\n\n"
+        f"{_columns(asked, {column.name: column.about for column in FLIGHT_REQUEST})}\n\n"
         f"## Features\n\n{len(features.FLIGHT_FEATURES)} are defined; {len(usable)} of them are known "
         f"`{Moment.BEFORE_DEPARTURE}`. All but these are columns of `flight_requests` as they are:\n\n{_features()}\n\n"
         f"## Tables of any data set\n\n{others}\n"

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml_lifecycle import features, schemas
+from ml_lifecycle import features
+from ml_lifecycle.errors import ConfigurationError
+from ml_lifecycle.moments import Moment
 from ml_lifecycle.parameters import FeatureOptions, FlightOptions
 from ml_lifecycle.pipelines.data_engineering import flights
+from ml_lifecycle.request_columns import FLIGHT_REQUEST, RequestColumn
 
 ALL = FeatureOptions(prediction_moment="after_landing", columns="all")
 NUMERIC = [feature.name for feature in features.FLIGHT_FEATURES if feature.kind == "numeric"]
@@ -75,10 +78,58 @@ def test_missing_categories_are_the_empty_text(missing: Any) -> None:
     assert ["a", "", "1", "True"] == features.as_categories(values).tolist()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(["EWR", "", "日本"], dtype=object),
+        np.array(["EWR", None, np.nan, pd.NaT, 1, 2.5, True, np.float64(2), b"EWR", "a\0"], dtype=object),
+        np.array([1.0, 2.5, np.nan, -0.0, np.inf]),
+        np.array([1, 2]),
+        np.array(["EWR", "JFK"]),
+        np.array(["2013-06-15", "NaT"], dtype="datetime64[D]"),
+        np.array(["EWR", "x", "JFK"], dtype=object)[::2],
+    ],
+    ids=["text", "anything", "floats", "whole", "fixed width", "days", "every other"],
+)
+def test_a_category_does_not_depend_on_its_neighbours(values: features.Array) -> None:
+    """Each cell becomes the same text alone and among others, and every text is of the type str."""
+    together = features.as_categories(values).tolist()
+    assert together == [features.as_categories(values[[row]])[0] for row in range(len(values))]
+    assert {str} == {type(text) for text in together}
+
+
+def test_text_stays_as_it_is() -> None:
+    """Texts are passed on without being copied, also when there are none."""
+    for values in (np.array(["EWR", ""], dtype=object), np.array([], dtype=object)):
+        assert features.as_categories(values) is values
+
+
+def test_whole_categories_lose_their_decimal_point() -> None:
+    """A number that is whole is written without a point, whether a gap made floats of the column or not."""
+    assert ["1", "", "2.5"] == features.as_categories(np.array([1.0, np.nan, 2.5])).tolist()
+    assert ["1", "2"] == features.as_categories(np.array([1, 2])).tolist()
+
+
 @pytest.mark.parametrize("missing", [None, np.nan])
 def test_missing_numbers_are_nan(missing: Any) -> None:
     """None and NaN become NaN, also in a column of objects."""
-    np.testing.assert_array_equal([1.5, np.nan], features.as_numbers(np.array([1.5, missing], dtype=object)))
+    numbers = features.as_numbers([np.array([1.5, missing], dtype=object), np.array([1, 2])])
+    np.testing.assert_array_equal(np.array([[1.5, np.nan], [1, 2]], dtype=np.float32), numbers)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([2**53 + 1, -3]), np.array([0.1, np.nan]), np.array([True, False]), np.arange(4.0)[::2],
+        np.array([1.5, None], dtype=object), np.array([2**64 - 1, 1], dtype=np.uint64),
+        np.array([0.1, 2], dtype=np.float32),
+        np.array([0x7FF8DEAD00000000, 0xFFF8000000000001], dtype=np.uint64).view(np.float64),
+    ],
+)  # fmt: skip
+def test_numbers_are_rounded_once_whatever_they_were(values: features.Array) -> None:
+    """Beside columns of other types, a column becomes the float32 that it becomes alone, to the last bit."""
+    numbers = features.as_numbers([values, np.array([1, 2]), np.array([0.1, 0.2])])
+    assert values.astype(np.float32).tobytes() == numbers[0].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -146,10 +197,65 @@ def test_dew_point_spread_is_the_difference_to_the_temperature() -> None:
 def test_every_input_of_a_feature_is_a_request_column() -> None:
     """No feature reads what a request does not carry."""
     inputs = {name for feature in features.FLIGHT_FEATURES for name in feature.inputs}
-    assert set() == inputs - set(schemas.FlightRequests.known_at())
+    assert set() == inputs - {column.name for column in FLIGHT_REQUEST}
 
 
 def test_feature_names_are_unique() -> None:
     """No two features share a name."""
     names = [feature.name for feature in features.FLIGHT_FEATURES]
     assert sorted(set(names)) == sorted(names)
+
+
+class TestRequestColumns:
+    """What a request needs so that features can be computed."""
+
+    def test_are_those_that_the_features_are_computed_of(self) -> None:
+        """Columns come as they are declared, each once, whatever the order of the features."""
+        columns = features.request_columns("flights", ["scheduled_speed", "hour", "distance"], ["route"])
+        expected = ["scheduled_local", "scheduled_minutes", "origin", "dest", "distance"]
+        assert expected == [column.name for column in columns]
+        assert set(columns) < set(FLIGHT_REQUEST)
+
+    def test_suffice_and_none_is_too_many(self, columns: dict[str, Any]) -> None:
+        """All features can be computed from these columns, and not if one of them is missing."""
+        needed = [column.name for column in features.request_columns("flights", NUMERIC, CATEGORICAL)]
+        given = {name: columns[name] for name in needed}
+        features.compute("flights", given, NUMERIC, CATEGORICAL)
+        for name in needed:
+            with pytest.raises(KeyError, match=f"^'{name}'$"):
+                features.compute(
+                    "flights", {other: given[other] for other in needed if other != name}, NUMERIC, CATEGORICAL
+                )
+
+    def test_others_may_be_sent_if_they_are_known_as_early(self) -> None:
+        """A request may carry its key and what nobody needs, but nothing that is known only later."""
+        early = [column for column in FLIGHT_REQUEST if column.known_at is Moment.SCHEDULE]
+        needed = features.request_columns("flights", ["hour"], ["route"])
+        assert early == sorted([*needed, *features.also_known("flights", needed)], key=FLIGHT_REQUEST.index)
+        everything = features.request_columns("flights", ["air_minutes"], [])
+        assert len(FLIGHT_REQUEST) - 1 == len(features.also_known("flights", everything))
+
+    def test_a_table_has_no_others(self) -> None:
+        """Nothing is declared of it but its features."""
+        assert [] == features.also_known("table", features.request_columns("table", ["age"], ["job"]))
+
+    def test_of_a_table_are_its_features(self) -> None:
+        """Numbers and texts, known from the start, and any of them may be missing."""
+        assert [
+            RequestColumn("age", "number", Moment.SCHEDULE, about="", nullable=True),
+            RequestColumn("job", "text", Moment.SCHEDULE, about="", nullable=True),
+        ] == features.request_columns("table", ["age"], ["job"])
+
+
+@pytest.mark.parametrize("ask", [features.request_columns, lambda name, *of: features.compute(name, {}, *of)])
+def test_an_unknown_feature_set_is_named(ask: Callable[..., Any]) -> None:
+    """A model of a feature set that does not exist is refused with the ones that do."""
+    with pytest.raises(ConfigurationError, match=r"No such feature set: 'ships'\. Allowed: flights, table\."):
+        ask("ships", ["hour"], [])
+
+
+@pytest.mark.parametrize("ask", [features.request_columns, lambda name, *of: features.compute(name, {}, *of)])
+def test_an_unknown_feature_is_named(ask: Callable[..., Any]) -> None:
+    """A model of a feature that does not exist any more is refused; it is not a column that is missing."""
+    with pytest.raises(ConfigurationError, match=r"No such feature: moon, tide\. Allowed: air_minutes, aircraft_age,"):
+        ask("flights", ["moon", "hour"], ["tide"])

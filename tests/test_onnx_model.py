@@ -1,14 +1,16 @@
 """A model file that describes itself."""
 
+import copy
 import hashlib
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ml_lifecycle.onnx_model import OnnxModel
+from ml_lifecycle.onnx_model import ROLES, THRESHOLD, OnnxModel
 from ml_lifecycle.roles import TableRoles
 
 
@@ -73,7 +75,19 @@ def test_a_model_does_not_print_its_bytes(onnx_model: OnnxModel) -> None:
     assert "OnnxModel()" == repr(onnx_model)
 
 
-def test_a_model_that_has_not_answered_yet_survives_copying(onnx_model: OnnxModel, columns: dict[str, Any]) -> None:
-    """A model handed to another process answers alike."""
-    copied = pickle.loads(pickle.dumps(OnnxModel(onnx_model.content)))
-    np.testing.assert_array_equal(onnx_model.predict(columns), copied.predict(columns))
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_that_has_answered_survives_copying(
+    onnx_model: OnnxModel, columns: dict[str, Any], copied: Callable[[OnnxModel], OnnxModel]
+) -> None:
+    """A copy, also one handed to another process, is the same model and answers alike."""
+    answers = onnx_model.predict(columns)
+    other = copied(onnx_model)
+    assert (onnx_model, onnx_model.digest, onnx_model.roles) == (other, other.digest, other.roles)
+    np.testing.assert_array_equal(answers, other.predict(columns))
+
+
+def test_what_is_read_is_what_stands_in_the_graph(onnx_model: OnnxModel) -> None:
+    """Roles and threshold as ONNX Runtime reads them are those that the library onnx reads."""
+    notes = {entry.key: entry.value for entry in onnx_model.proto.metadata_props}
+    assert TableRoles.model_validate_json(notes[ROLES]) == onnx_model.roles
+    assert float(notes[THRESHOLD]) == onnx_model.threshold

@@ -56,6 +56,35 @@ def test_ids_are_unique_and_well_formed(keys: list[str], scored_at: datetime) ->
     assert [scored_at.date()] * len(keys) == [request_id.day_of(name) for name in ids]
 
 
+@given(st.integers(0, 50), st.datetimes(timezones=st.just(UTC)))
+def test_ids_of_a_service_are_well_formed_and_of_their_day(count: int, moment: datetime) -> None:
+    """As many ids as rows, unique, each of the form of all ids and of the day, in UTC, that it says."""
+    ids = request_id.of_answers(moment, count)
+    assert count == len(ids) == len(set(ids))
+    assert [moment.date()] * count == [request_id.day_of(name) for name in ids]
+
+
+def test_ids_of_a_service_end_with_the_number_of_the_row() -> None:
+    """One request has one name, and its rows count from 0."""
+    ids = request_id.of_answers(NOON, 300)
+    assert 1 == len({name[:-8] for name in ids})
+    assert list(range(300)) == [int(name[-8:], 16) for name in ids]
+
+
+def test_ids_of_a_service_never_come_again() -> None:
+    """The same rows asked about again at the same moment have other names, which differ in every digit's place."""
+    names = {request_id.of_answers(NOON, 1)[0] for _ in range(1000)}
+    assert 1000 == len(names)
+    assert [16] * 24 == [len(set(digits)) for digits in zip(*(name[9:33] for name in names), strict=True)]
+
+
+@pytest.mark.parametrize(("hours", "day"), [(14, 30), (-12, 1)])
+def test_the_day_of_a_service_is_that_of_utc(hours: int, day: int) -> None:
+    """Whatever the wall clock shows where it runs."""
+    midnight = datetime(2013, 12, 1, tzinfo=timezone(timedelta(hours=hours)))
+    assert day == request_id.day_of(request_id.of_answers(midnight, 1)[0]).day
+
+
 def test_day_and_folder() -> None:
     """The day of an id names the folder in which its answer lies."""
     assert date(2013, 12, 1) == request_id.day_of(GOOD)

@@ -1,6 +1,7 @@
 """Data contracts: what refuses a table, and what sets a row aside."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from pandera.errors import SchemaError, SchemaErrors
 
 from ml_lifecycle import schemas
+from ml_lifecycle.parameters import FeatureOptions, FlightOptions
+from ml_lifecycle.pipelines.data_engineering import flights
 from ml_lifecycle.quarantine import screen
+from ml_lifecycle.request_columns import FLIGHT_REQUEST, RequestColumn
 
 MakeFlights = Callable[..., pd.DataFrame]
 CONTRACTS = {
@@ -200,3 +204,69 @@ def test_model_input_refuses_unknown_slices_and_labels(column: str, value: Any, 
     table = model_input.assign(**{column: value}).astype({column: model_input[column].dtype})
     with pytest.raises(SchemaError, match=column):
         schemas.ModelInput.validate(table)
+
+
+@pytest.fixture(scope="module")
+def requests(raw_tables: dict[str, pd.DataFrame], flight_options: FlightOptions) -> pd.DataFrame:
+    """Requests with every column, as after the landing."""
+    scheduled = flights.schedule_flights(
+        raw_tables["flights"], raw_tables["airports"], raw_tables["airlines"], flight_options
+    )
+    everything = FeatureOptions(prediction_moment="after_landing", columns="all")
+    return flights.look_up_state(scheduled, raw_tables["weather"], raw_tables["planes"], flight_options, everything)
+
+
+class TestFlightRequests:
+    """The contract that is made of the declared columns of requests."""
+
+    def test_has_the_declared_columns_in_their_order(self, requests: pd.DataFrame) -> None:
+        """The contract, the moments and the table that is made have the declared columns and no other."""
+        declared = {column.name: column.known_at for column in FLIGHT_REQUEST}
+        assert declared == schemas.FlightRequests.known_at()
+        assert list(declared) == list(schemas.FlightRequests.known_at()) == list(requests)
+        schemas.FlightRequests.validate(requests)
+
+    def test_types_are_those_of_the_kinds(self) -> None:
+        """Text is text, numbers have 64 bits, and a moment has the zone that it is declared with."""
+        columns = schemas.FlightRequests.to_schema().columns
+        found = {(column.kind, column.time_zone): str(columns[column.name].dtype) for column in FLIGHT_REQUEST}
+        assert {
+            ("text", None): "string[pyarrow]", ("number", None): "float64", ("whole", None): "int64",
+            ("moment", None): "datetime64[ns]", ("moment", "UTC"): "datetime64[us, UTC]",
+        } == found  # fmt: skip
+
+    @pytest.mark.parametrize("column", FLIGHT_REQUEST, ids=lambda column: column.name)
+    def test_a_column_may_be_left_out_only_if_it_is_not_required(
+        self, requests: pd.DataFrame, column: RequestColumn
+    ) -> None:
+        """All but the schedule is optional."""
+        assert_refused(requests.drop(columns=column.name), column.name, refused=column.required)
+
+    @pytest.mark.parametrize("column", [one for one in FLIGHT_REQUEST if one.kind != "whole"], ids=lambda one: one.name)
+    def test_a_value_may_be_missing_only_if_the_column_is_nullable(
+        self, requests: pd.DataFrame, column: RequestColumn
+    ) -> None:
+        """The schedule has no gaps; the state of the world may have some."""
+        gap = requests[column.name].where(requests.index != 1)
+        assert_refused(requests.assign(**{column.name: gap}), column.name, refused=not column.nullable)
+
+    @pytest.mark.parametrize(
+        "column", [one for one in FLIGHT_REQUEST if one.minimum is not None], ids=lambda one: one.name
+    )
+    def test_the_minimum_is_the_smallest_value_allowed(self, requests: pd.DataFrame, column: RequestColumn) -> None:
+        """The minimum itself is fine, one less is refused."""
+        assert column.minimum is not None
+        for less in (0, 1):
+            values = requests[column.name].where(requests.index != 1, int(column.minimum) - less)
+            assert_refused(requests.assign(**{column.name: values}), column.name, refused=bool(less))
+
+    def test_a_flight_that_asks_twice_is_refused(self, requests: pd.DataFrame) -> None:
+        """The key names one departure."""
+        twice = pd.concat([requests, requests.head(1)], ignore_index=True)
+        assert_refused(twice, "flight_key", refused=True)
+
+
+def assert_refused(requests: pd.DataFrame, column: str, *, refused: bool) -> None:
+    """Assert that requests are refused for one column, or accepted."""
+    with pytest.raises(SchemaError, match=column) if refused else nullcontext():
+        schemas.FlightRequests.validate(requests)

@@ -4,9 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_lifecycle.errors import RegistryError
 from ml_lifecycle.model_version import Candidate
@@ -15,6 +13,9 @@ from ml_lifecycle.provenance import statement
 from ml_lifecycle.provenance.record import CHANGES, DATA_CHANGES, DATA_REPORT, EVALUATION, PROBE_SET, Provenance
 from ml_lifecycle.signing import signature
 from ml_lifecycle.signing.keys import Keys
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODEL, PROVENANCE, CARD = "model.onnx", "provenance.json", "model_card.md"
 #: What MLflow writes beside the model.
@@ -122,8 +123,10 @@ class ModelFolder:
         """How good it was found."""
         return dict(json.loads(self.read(EVALUATION)))
 
-    def probe(self) -> pd.DataFrame:
+    def probe(self) -> "pd.DataFrame":
         """The probe set with the model's answers."""
+        import pandas as pd
+
         self.read(PROBE_SET)
         return pd.read_parquet(self.path / PROBE_SET)
 

@@ -1,12 +1,13 @@
 """A model on its way into the registry, and as it comes out."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ml_lifecycle.onnx_model import OnnxModel
 from ml_lifecycle.provenance.record import Provenance
+
+if TYPE_CHECKING:  # a service that answers needs no tables
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Candidate:
     """A finished model, with all that is told about it and the complete record of its origin."""
 
     model: OnnxModel
-    probe: pd.DataFrame
+    probe: "pd.DataFrame"
     evaluation: dict[str, Any]
     data_report: dict[str, Any]
     model_card: str

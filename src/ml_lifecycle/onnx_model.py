@@ -1,18 +1,23 @@
-"""A model as one ONNX file that describes itself: its roles and threshold are inside the bytes."""
+"""A model as one ONNX file that describes itself: its roles and threshold are inside the bytes.
+
+They are read through ONNX Runtime, which answers with the model; the library ``onnx`` is for those who change it.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime
 
 from ml_lifecycle.roles import TableRoles
+
+if TYPE_CHECKING:
+    import onnx
 
 ROLES = "ml_lifecycle.roles"
 THRESHOLD = "ml_lifecycle.threshold"
@@ -25,19 +30,25 @@ class OnnxModel:
 
     content: bytes = field(repr=False)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        """A copy is made of the bytes; an open session stays where it is."""
+        return type(self), (self.content,)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the bytes: the identity of the model."""
         return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
-    def proto(self) -> onnx.ModelProto:
+    def proto(self) -> "onnx.ModelProto":
         """The parsed graph."""
+        import onnx
+
         return onnx.load_model_from_string(self.content)
 
     @cached_property
     def _notes(self) -> dict[str, str]:
-        return {entry.key: entry.value for entry in self.proto.metadata_props}
+        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     @cached_property
     def roles(self) -> TableRoles:
@@ -48,6 +59,10 @@ class OnnxModel:
     def threshold(self) -> float:
         """Probabilities from here on decide for the positive label."""
         return float(json.loads(self._notes[THRESHOLD]))
+
+    @cached_property
+    def _inputs(self) -> list[str]:
+        return self.roles.columns
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
@@ -66,6 +81,6 @@ class OnnxModel:
         Returns:
             n probabilities.
         """
-        inputs = {name: columns[name] for name in self.roles.columns}
+        inputs = {name: columns[name] for name in self._inputs}
         probabilities: npt.NDArray[np.float32] = self._session.run([OUTPUT], inputs)[0]
         return probabilities

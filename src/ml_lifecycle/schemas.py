@@ -13,6 +13,7 @@ import pandera.pandas as pa
 from pandera.typing.pandas import Series
 
 from ml_lifecycle.moments import Moment
+from ml_lifecycle.request_columns import FLIGHT_REQUEST, RequestColumn
 
 NEW_YORK = "America/New_York"
 NEW_YORK_AIRPORTS = ("EWR", "JFK", "LGA")
@@ -219,56 +220,32 @@ class ScheduledFlights(Table):
     arrival_delay: float = _landing(nullable=True)
 
 
+_KINDS: dict[tuple[str, str | None], Any] = {
+    ("text", None): str,
+    ("number", None): float,
+    ("whole", None): np.int64,
+    ("moment", None): Series[pa.DateTime],
+    ("moment", "UTC"): UTC,
+}
+
+
+def _declared(column: RequestColumn) -> Any:
+    """The annotation that makes a column of requests a column of a table."""
+    kind = _KINDS[column.kind, column.time_zone]
+    rules = {} if column.minimum is None else {"ge": column.minimum}
+    field = _field(column.known_at, nullable=column.nullable, unique=column.unique, **rules)
+    return Annotated[kind, field] if column.required else Annotated[kind, field] | None
+
+
 class FlightRequests(Table):
     """What a prediction is asked with: a scheduled flight and the state of the world.
 
     State is looked up as of the prediction time. Mean delays are minutes, shares lie in
     [0, 1], counts are flights. Columns known after ``features.prediction_moment`` are left out,
-    so all but the schedule is optional.
+    so all but the schedule is optional. ``request_columns.py`` declares the columns.
     """
 
-    flight_key: str = _schedule(unique=True)
-    scheduled_departure: UTC = _schedule()
-    scheduled_local: Series[pa.DateTime] = _schedule()
-    scheduled_minutes: np.int64 = _schedule(gt=0)
-    carrier: str = _schedule()
-    origin: str = _schedule()
-    dest: str = _schedule()
-    distance: int = _schedule(gt=0)
-    origin_flights_in_hour: np.int64 = _schedule(ge=0)
-    origin_carrier_flights_in_hour: np.int64 = _schedule(ge=0)
-    aircraft_year: float | None = _before(nullable=True)
-    aircraft_seats: float | None = _before(nullable=True)
-    aircraft_departure_delay: float | None = _before(nullable=True)
-    aircraft_departure_age: float | None = _before(nullable=True)  # minutes since that departure
-    aircraft_arrival_delay: float | None = _before(nullable=True)
-    aircraft_arrival_age: float | None = _before(nullable=True)
-    origin_departure_delay_1h: float | None = _before(nullable=True)
-    origin_departure_delay_3h: float | None = _before(nullable=True)
-    origin_carrier_departure_delay_6h: float | None = _before(nullable=True)
-    network_departure_delay_3h: float | None = _before(nullable=True)
-    origin_arrival_delay_3h: float | None = _before(nullable=True)
-    dest_arrival_delay_6h: float | None = _before(nullable=True)
-    carrier_arrival_delay_6h: float | None = _before(nullable=True)
-    flight_arrival_delay_28d: float | None = _before(nullable=True)
-    flight_late_share_28d: float | None = _before(nullable=True)
-    route_late_share_28d: float | None = _before(nullable=True)
-    origin_carrier_late_share_28d: float | None = _before(nullable=True)
-    origin_hour_late_share_28d: float | None = _before(nullable=True)
-    network_late_share_7d: float | None = _before(nullable=True)
-    origin_backlog_6h: np.int64 | None = _before(ge=0)
-    origin_carrier_backlog_6h: np.int64 | None = _before(ge=0)
-    temperature: float | None = _before(nullable=True)  # °F
-    dew_point: float | None = _before(nullable=True)  # °F
-    humidity: float | None = _before(nullable=True)  # %
-    wind_direction: float | None = _before(nullable=True)  # degrees
-    wind_speed: float | None = _before(nullable=True)  # mph
-    wind_gust: float | None = _before(nullable=True)  # mph
-    precipitation: float | None = _before(nullable=True)  # inches
-    pressure: float | None = _before(nullable=True)  # hPa
-    visibility: float | None = _before(nullable=True)  # miles
-    departure_delay: float | None = _departure(nullable=True)
-    air_minutes: float | None = _landing(nullable=True)
+    __annotations__ = {column.name: _declared(column) for column in FLIGHT_REQUEST}
 
 
 class Quarantine(pa.DataFrameModel):

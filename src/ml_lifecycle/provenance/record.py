@@ -4,12 +4,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+if TYPE_CHECKING:  # whoever reads a record needs no tables
+    import pandas as pd
 
 #: Files beside the model that the record names, all under its signature.
 EVALUATION, DATA_REPORT, PROBE_SET = "evaluation.json", "data_report.json", "probe_set.parquet"
@@ -178,16 +179,18 @@ def digest_of_parameters(parameters: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def digest_of_probe(probe: pd.DataFrame) -> str:
+def digest_of_probe(probe: "pd.DataFrame") -> str:
     """SHA-256 of the probe's probabilities as little-endian float32."""
     return hashlib.sha256(probe["probability"].to_numpy(np.dtype("<f4")).tobytes()).hexdigest()
 
 
-def digest_of_table(table: pd.DataFrame) -> str:
+def digest_of_table(table: "pd.DataFrame") -> str:
     """SHA-256 of names, types and values of a table's columns, as an Arrow stream.
 
     Neither the index nor how the table lies in memory counts: in how many pieces, or with which bits of NaN.
     """
+    import pyarrow as pa
+
     plain = {str(name): table[name].where(table[name].notna()) for name in table.select_dtypes("float")}
     arrow = pa.Table.from_pandas(table.assign(**plain), preserve_index=False).replace_schema_metadata(None)
     arrow = arrow.combine_chunks().take(pa.array(np.arange(len(table)))).combine_chunks()  # also parts of a piece
@@ -197,6 +200,6 @@ def digest_of_table(table: pd.DataFrame) -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def digest_of_labels(rows: pd.DataFrame) -> str:
+def digest_of_labels(rows: "pd.DataFrame") -> str:
     """SHA-256 of keys, times and labels of rows, in the order of the keys."""
     return digest_of_table(rows[["row_key", "row_time", "row_target"]].sort_values("row_key"))

@@ -10,6 +10,7 @@ import pytest
 from ml_lifecycle.parameters import FeatureOptions, FlightOptions
 from ml_lifecycle.pipelines.data_engineering import flights as example
 from ml_lifecycle.pipelines.data_engineering import lookups
+from ml_lifecycle.request_columns import FLIGHT_REQUEST
 
 MakeFlights = Callable[..., pd.DataFrame]
 Requests = Callable[..., pd.DataFrame]
@@ -314,3 +315,18 @@ def test_an_instrument_that_was_silent_stays_missing(
     weather.loc[weather["time_hour"] == "2013-06-02T13:00:00Z", "wind_gust"] = np.nan
     requests = look_up(make_flights({**ASKING, "departs": "2013-06-02 12:00"}), weather)
     np.testing.assert_equal([np.nan, 83.0], requests.loc[0, ["wind_gust", "temperature"]].tolist())
+
+
+def _meaning(window: lookups.Window) -> str:
+    what = "share of late arrivals" if window.of == "late" else f"minutes, mean {window.of.replace('_', ' ')}"
+    hours = window.minutes // lookups.HOUR
+    duration = f"{hours} h" if window.minutes <= lookups.DAY else f"{hours // 24} days"
+    who = f"same {' and '.join(window.keys)}" if window.keys else "all flights"
+    return f"{what} over the last {duration}, {who}"
+
+
+@pytest.mark.parametrize("window", lookups.WINDOWS, ids=lambda window: window.column)
+def test_a_request_says_of_each_mean_what_it_is_of(window: lookups.Window) -> None:
+    """What, how long and who stand in the meaning of the column as they are computed here."""
+    meanings = {column.name: column.about for column in FLIGHT_REQUEST}
+    assert _meaning(window) == meanings[window.column]
