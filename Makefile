@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-full test-fallback test-browser lint format lock env viz ui notebook bench bench-storage bench-provenance minio stack-init keys clean help
+.PHONY: run serve test test-full test-fallback test-browser lint format lock env viz ui notebook bench bench-storage bench-provenance bench-serving minio stack-init keys clean help
 # The variables of .env, if there is one, for a command.
 WITH_ENV = set -a && { [ ! -f .env ] || source ./.env; } && set +a &&
 
@@ -39,10 +39,13 @@ lock: env  ## Resolve pyproject.toml again into requirements/*.txt
 env: .venv/.complete  ## The virtual environment .venv, from the hashed locks
 
 .venv/.complete: requirements/uv.txt requirements/build.txt requirements/dev.txt pyproject.toml
-	$(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+	rm -rf .venv && $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --build-constraints requirements/build.txt --requirement requirements/dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+serve: env  ## Predictions over HTTP by the @production model, at http://127.0.0.1:8000
+	$(WITH_ENV) API_AUTHENTICATION=$${API_AUTHENTICATION:-$$([ "$$API_KEY_HASHES" ] && echo on || echo off)} python -m ml_lifecycle.api
 
 viz: env  ## The pipelines as a picture, in the browser
 	kedro viz run
@@ -61,6 +64,9 @@ bench-storage: env  ## The lifecycle on MinIO and the tracking server against fi
 
 bench-provenance: env  ## What provenance, signing and the gate add to a run
 	python -m benchmarks.provenance
+
+bench-serving: env  ## The service under load against others; needs wrk. PEERS=1: LitServe, too, PROFILE=1: where time goes
+	python -m benchmarks.serving $(if $(PEERS),--peers) $(if $(PROFILE),--profile)
 
 minio:  ## Build the pinned MinIO server into GOBIN; needs Go
 	go install github.com/minio/minio@$$(cat deploy/minio/version)

@@ -8,15 +8,21 @@ import inspect
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandera.pandas as pa
+from fastapi import FastAPI
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
+from pydantic import TypeAdapter
 
 from ml_lifecycle import features, parameters, schemas
+from ml_lifecycle.api import create_app
+from ml_lifecycle.api.measurements import Measurements
+from ml_lifecycle.api.settings import Settings
 from ml_lifecycle.moments import Moment, known_by
 from ml_lifecycle.provenance.statement import Statement
 from ml_lifecycle.request_columns import FLIGHT_REQUEST
@@ -315,10 +321,61 @@ def provenance_schema() -> str:
     return json.dumps(Statement.model_json_schema(), indent=2) + "\n"
 
 
+def _settings() -> Iterator[str]:
+    """Yield a row for each setting of the service."""
+    properties = Settings.model_json_schema()["properties"]
+    for name, field in Settings.model_fields.items():
+        variable = f"API_{name.upper()}"
+        schema = properties.get(name) or properties[variable]
+        allowed = _allowed(schema) if {"anyOf", "enum", "type"} & set(schema) else schema.get("format", "")
+        default = (
+            ""
+            if field.is_required() or name == "key_hashes"
+            else _shown(TypeAdapter(Any).dump_python(field.default, mode="json"))
+        )
+        yield f"| `{variable}` | {field.description} | {default} | {allowed} |"
+
+
+def _operations(app: FastAPI) -> Iterator[str]:
+    """Yield a row for each path and method of the service."""
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            key = "" if operation.get("security") == [] else "needed"
+            yield f"| `{method.upper()} {path}` | {operation['summary']} | {', '.join(operation['tags'])} | {key} |"
+
+
+def _measurements() -> Iterator[str]:
+    """Yield a row for each measurement of the service."""
+    for metric in Measurements().registry.collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        yield f"| `{name}` | {metric.type} | {metric.documentation} |"
+
+
+def service_page() -> str:
+    """Every setting, path and measurement of the service."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"model": "m", "alias": "a", "tracking_uri": "", "prediction_log": "", "authentication": "off"}
+        app = create_app(Settings(**given, cache=Path(folder)))
+    head = "| path | what it answers | protocol | key |\n|---|---|---|---|\n"
+    settings = "| variable | meaning | default | allowed |\n|---|---|---|---|\n"
+    return (
+        f"{GENERATED}\n# The service\n\n`make serve`, or `python -m ml_lifecycle.api`. How to run and to ask it: "
+        "[Serve predictions](../how-to/serve-predictions.md).\n\n"
+        "## Settings\n\nEnvironment variables. Model, alias, tracking server and prediction log have defaults in the "
+        "project: what `conf/base`, and the environment that `KEDRO_ENV` names, say.\n\n"
+        f"{settings}{chr(10).join(_settings())}\n\n"
+        "## Paths\n\n`GET /openapi.json` describes them in full, with the columns of the model that answers; `/docs` "
+        f"shows that in a browser, and `/` is a page about the model.\n\n{head}{chr(10).join(_operations(app))}\n\n"
+        "## Measurements\n\nAt `/metrics`, for Prometheus.\n\n| name | kind | meaning |\n|---|---|---|\n"
+        f"{chr(10).join(_measurements())}\n"
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration_page,
     "data.md": data_page,
     "provenance.schema.json": provenance_schema,
+    "service.md": service_page,
 }
 
 

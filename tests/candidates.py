@@ -83,13 +83,26 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def small_model(threshold: float = 0.5) -> OnnxModel:
-    """Build a model that answers with the column ``share``, whatever the carrier; each threshold is another model."""
+def small_model(threshold: float = 0.5, missing: float | None = None) -> OnnxModel:
+    """Build a model that answers with the column ``share``, whatever the carrier; each threshold is another model.
+
+    Args:
+        threshold: from which on it decides for the positive label.
+        missing: what it answers for a missing share, if it has an answer for that.
+    """
     numbers = helper.make_tensor_value_info("share", TensorProto.FLOAT, [None])
     texts = helper.make_tensor_value_info("carrier", TensorProto.STRING, [None])
     answer = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None])
-    nodes = [helper.make_node("Identity", ["share"], [OUTPUT], name=OUTPUT)]
-    graph = helper.make_graph(nodes, "small", [numbers, texts], [answer])
+    nodes, constants = [helper.make_node("Identity", ["share"], [OUTPUT], name=OUTPUT)], []
+    if missing is not None:
+        nodes = [
+            helper.make_node("IsNaN", ["share"], ["is_missing"], name="is_missing"),
+            helper.make_node("Where", ["is_missing", "missing", "share"], ["known"], name="known"),
+            helper.make_node("Clip", ["known", "least", "most"], [OUTPUT], name=OUTPUT),
+        ]
+        values = {"missing": missing, "least": 0.0, "most": 1.0}
+        constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "small", [numbers, texts], [answer], initializer=constants)
     proto: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     return export.seal(proto, ROLES, threshold)
 

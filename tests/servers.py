@@ -121,7 +121,8 @@ class Server:
                 os.killpg(self.process.pid, number)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether somebody answers there."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status == 200
@@ -205,7 +206,7 @@ def _minio(binary: str, folder: Path) -> ObjectStore:
         [binary, "server", "--quiet", "--address", address, "--console-address", f"{HOST}:{free_port()}", "objects"],
         {**plain_environment(), "MINIO_ROOT_USER": root.key, "MINIO_ROOT_PASSWORD": root.secret},
         folder / "object-store.log",
-        lambda: _answers(f"http://{address}/minio/health/live"),
+        lambda: answers(f"http://{address}/minio/health/live"),
     )
     return ObjectStore("minio", f"http://{address}", root, server)
 
@@ -222,7 +223,7 @@ def _weed(binary: str, folder: Path) -> ObjectStore:
         + ["-s3.autoCreateBucket=false", "-webdav=false", "-admin.ui=false"],
         {**plain_environment(), "AWS_ACCESS_KEY_ID": root.key, "AWS_SECRET_ACCESS_KEY": root.secret},
         folder / "object-store.log",
-        lambda: _answers(f"http://{HOST}:{ports['s3']}/"),
+        lambda: answers(f"http://{HOST}:{ports['s3']}/"),
     )
     return ObjectStore("weed", f"http://{HOST}:{ports['s3']}", root, server, binary, f"{HOST}:{ports['master']}")
 
@@ -307,7 +308,7 @@ def tracking_server(folder: Path, keys: Keys, endpoint: str, database: str | Non
             "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST},{HOST}:*",
         },
         folder / "tracking-server.log",
-        lambda: _answers(f"http://{HOST}:{port}/health"),
+        lambda: answers(f"http://{HOST}:{port}/health"),
     )
 
 

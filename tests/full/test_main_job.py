@@ -7,12 +7,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+
+from ml_lifecycle.onnx_model import OnnxModel
+from parity import Ways, differences
+from service import ProjectService, mlflow_serving
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_TO_DATE = "Data and pipelines are up to date."
 FLIGHTS = 336_776
+MODEL = "flight_delay"
+ROWS = 10_000
 
 pytestmark = pytest.mark.full
 
@@ -88,6 +95,26 @@ def test_predictions_name_their_model(clone: Clone, first_run: subprocess.Comple
     assert {"1"} == set(predictions["model_version"])
     assert 1 == predictions["model_digest"].nunique()
     assert "@production = version 1" in first_run.stdout
+
+
+def test_every_way_to_an_answer_gives_the_same_numbers(
+    clone: Clone, first_run: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    """10,000 rows: batch and the service to the bit; training by scikit-learn and MLflow's server within 1e-6."""
+    data = clone.path / "data"
+    model = OnnxModel((data / "06_models/model.onnx").read_bytes())
+    service = ProjectService(tmp_path, clone.path, {"API_PREDICTION_LOG": str(tmp_path / "log")})
+    service.start()
+    try:
+        with mlflow_serving(tmp_path, MODEL, f"sqlite:///{clone.path}/mlflow.db") as url:
+            found = Ways(data, model, MODEL, service.url, url, ROWS).all()
+    finally:
+        service.stop()
+    ours = ["/predict", "/invocations", "/v2", "/predict, one by one"]
+    assert len(found["batch"]) == ROWS
+    assert dict.fromkeys(ours, 0) == differences(found, ours)
+    for way in ("training", "mlflow models serve"):
+        assert np.abs(found[way] - found["batch"]).max() <= 1e-6, way
 
 
 def test_dvc_has_nothing_to_do_afterwards(clone: Clone, first_run: subprocess.CompletedProcess[str]) -> None:

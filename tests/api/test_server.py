@@ -1,0 +1,58 @@
+"""The end of what serves: nobody is let in any more, and nobody who was is left standing."""
+
+import socket
+import time
+
+import psutil
+import pytest
+
+from ml_lifecycle.api.server import ignore_newcomers
+from servers import HOST
+from service import Service, running
+
+SECONDS = 30
+
+
+def test_who_waits_to_be_accepted_is_and_who_comes_later_is_refused() -> None:
+    listener = socket.create_server((HOST, 0))
+    address = listener.getsockname()
+    with socket.create_connection(address) as waiting:
+        waiting.sendall(b"asked before")
+        ignore_newcomers(listener.fileno())
+        with pytest.raises(TimeoutError):
+            socket.create_connection(address, timeout=0.2)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.recv(100) == b"asked before"
+            waiting.sendall(b"and after")
+            assert accepted.recv(100) == b"and after"
+        listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=SECONDS)
+
+
+def test_a_caller_who_connected_just_before_the_end_is_answered(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """He has not even sent his request."""
+    folder = tmp_path_factory.mktemp("ending")
+    with running(folder) as service, socket.create_connection((HOST, service.port)) as caller:
+        psutil.Process(service.pid).terminate()
+        time.sleep(0.2)
+        caller.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        caller.settimeout(SECONDS)
+        assert caller.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_workers_end_with_the_process_above_them(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Else they would keep the port, and nobody could start the service again."""
+    with running(tmp_path_factory.mktemp("workers"), API_WORKERS="2") as service:
+        below = psutil.Process(service.pid).children(recursive=True)
+        assert len(below) >= 3
+        service.kill()
+        _, alive = psutil.wait_procs(below, timeout=SECONDS)
+        assert alive == []
+        service.start()
+        assert _answers(service)
+
+
+def _answers(service: Service) -> bool:
+    return service.post("/predict", {"share": 0.75, "carrier": "UA"}).status == 200
