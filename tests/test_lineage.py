@@ -141,7 +141,7 @@ class TestInFull:
             lineage.in_full(replace(world.add(), run_id="0" * 32), world)
 
 
-def logged(world: World, version: Version, **changes: str) -> str:
+def logged(world: World, version: Version, **changes: Any) -> str:
     """Log an answer of a version; return its id."""
     time = pd.Timestamp("2013-12-01 08:00:05", tz="UTC").as_unit("us")
     (name,) = request_id.of_rows(version.digest, time, ["row 1"])

@@ -606,6 +606,31 @@ class TestTrace:
         assert (found["answer"], found["prediction"]["request_id"], found["digest"]) == ("yes", name, version.digest)
         assert (found["clean"], found["record"]["model_sha256"]) == (False, version.digest)
 
+    def test_of_a_service(self, ask: Ask, world: World) -> None:
+        """An answer over HTTP also tells what was asked, how, and what decided."""
+        asked = {"inputs": '{"age": 41.50, "job": "métier"}', "protocol": "invocations", "correlation_id": "order 7"}
+        name = logged(world, world.add(), **asked, threshold=0.4)
+        lines = ask("trace", name).stdout.splitlines()
+        assert lines[:3] == [
+            "Answer      0.250000 -> no (threshold 0.400000), at 2013-12-01T08:00:05+00:00",
+            "Request     row 1, over /invocations, the caller's id order 7",
+            'Inputs      {"age": 41.50, "job": "métier"}',
+        ]
+        told = facts(ask("trace", name, "--json"))["prediction"]
+        assert (41.5, "métier", 0.4) == (told["inputs"]["age"], told["inputs"]["job"], told["threshold"])
+
+    def test_of_somebody_elses_log(self, ask: Ask, world: World) -> None:
+        """A column of inputs that holds no JSON is told as it is."""
+        name = logged(world, world.add(), inputs="age 41")
+        assert "Inputs      age 41" in ask("trace", name).stdout.splitlines()
+        assert "age 41" == facts(ask("trace", name, "--json"))["prediction"]["inputs"]
+
+    def test_of_a_batch_run(self, ask: Ask, world: World) -> None:
+        """Its inputs lie in the catalog: nothing is told of them."""
+        name = logged(world, world.add())
+        assert not [line for line in ask("trace", name).stdout.splitlines() if line.startswith("Inputs")]
+        assert facts(ask("trace", name, "--json"))["prediction"]["inputs"] is None
+
     @pytest.mark.parametrize(("dirty", "told"), [("true", "(dirty)"), (None, "(unknown whether clean)")])
     def test_says_whether_it_was_clean(self, ask: Ask, world: World, dirty: str | None, told: str) -> None:
         """What is not known is not told as dirty."""

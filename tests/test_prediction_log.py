@@ -74,9 +74,10 @@ def day(tmp_path: Path, runs: list[pd.DataFrame]) -> Path:
 
 
 def test_a_prediction_has_every_column_of_the_contract() -> None:
-    """What is read back is what the contract has."""
+    """What is read back is what the contract has, and then what only a service logs."""
     columns = list(schemas.Predictions.to_schema().columns)
-    assert columns == list(Prediction.model_fields) == prediction_log._SCHEMA.names
+    of_services = ["threshold", "protocol", "correlation_id", "inputs"]
+    assert [*columns, *of_services] == list(Prediction.model_fields) == prediction_log.SCHEMA.names
 
 
 @pytest.mark.parametrize("place", ["{folder}", "{folder}/", "file://{folder}", "memory://{folder}"])
@@ -173,8 +174,15 @@ class TestFilesOfOthers:
         """Both kinds of answers are found; a key that a request had not is None."""
         (day / "http").mkdir()
         served.to_parquet(day / "http/1.parquet")
-        row = served.drop(columns=["inputs", "milliseconds"]).iloc[1]
-        assert Prediction(**row.to_dict(), request_key=None) == find(day.parent, row["request_id"])
+        row = served.drop(columns=["milliseconds"]).iloc[1]
+        found = find(day.parent, row["request_id"])
+        assert Prediction(**row.to_dict(), request_key=None) == found
+        assert ('{"hour": 7}', None, None, None) == (
+            found.inputs,
+            found.threshold,
+            found.protocol,
+            found.correlation_id,
+        )
         assert expected(runs[0].iloc[1]) == find(day.parent, runs[0].loc[1, "request_id"])
 
     def test_may_hold_other_columns_only(self, day: Path, runs: list[pd.DataFrame]) -> None:

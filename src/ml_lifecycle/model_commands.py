@@ -370,9 +370,12 @@ def trace(workspace: Any, request_id: str) -> Report:
     record = facts["record"] or {}
     run = record.get("run", {})
     environment = run.get("environment", {})
+    threshold = "" if prediction.threshold is None else f" (threshold {prediction.threshold:.6f})"
+    decision = f"{prediction.decision}{threshold}"
     lines = [
-        f"Answer      {prediction.probability:.6f} -> {prediction.decision}, at {prediction.scored_at.isoformat()}",
-        f"Request     {prediction.request_key or 'without a key'}",
+        f"Answer      {prediction.probability:.6f} -> {decision}, at {prediction.scored_at.isoformat()}",
+        f"Request     {_request_line(prediction)}",
+        *([] if prediction.inputs is None else [f"Inputs      {prediction.inputs}"]),
         f"Version     {version.number} of '{version.name}', SHA-256 {version.digest}",
         f"Run         {version.run_id}, started {run.get('started_at', 'unknown')}",
         f"Commit      {facts['commit']} ({CLEAN[facts['clean']]})",
@@ -383,4 +386,19 @@ def trace(workspace: Any, request_id: str) -> Report:
         *[f"Verdict     {title}: {verdict}" for title, verdict in facts["verdicts"].items()],
         f"Next        `kedro model audit {version.number}`, `kedro model reproduce {version.number}`",
     ]
-    return Report(Answer.YES, {"prediction": prediction.model_dump(mode="json"), **facts}, lines)
+    told = {**prediction.model_dump(mode="json"), "inputs": _inputs_of(prediction)}
+    return Report(Answer.YES, {"prediction": told, **facts}, lines)
+
+
+def _request_line(prediction: Any) -> str:
+    told = [prediction.request_key or "without a key"]
+    told += [f"over /{prediction.protocol}"] if prediction.protocol else []
+    told += [f"the caller's id {prediction.correlation_id}"] if prediction.correlation_id else []
+    return ", ".join(told)
+
+
+def _inputs_of(prediction: Any) -> Any:
+    try:
+        return json.loads(prediction.inputs or "null")
+    except ValueError:  # a file of somebody else's, with a column of that name
+        return prediction.inputs

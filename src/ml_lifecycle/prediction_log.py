@@ -1,7 +1,10 @@
 """The log that keeps every answer: who answered a request, when and what.
 
-``date=YYYY-MM-DD`` folders hold one Parquet file per batch run. Others may write there, too: what
-is read are files that end in ``.parquet``, and of their columns those that `Prediction` names.
+``date=YYYY-MM-DD`` folders hold Parquet files of two writers. A batch run adds one file, with the columns of
+`ml_lifecycle.schemas.Predictions`; its inputs are tables of the catalog. The service adds one for each segment of its
+own log (`ml_lifecycle.api.log_shipping`), seconds after the answers, with all columns of `SCHEMA`. Others may write
+there, too: what is read are files that end in ``.parquet``, and of their columns those that `Prediction` names; one
+that a file lacks is None.
 """
 
 from collections.abc import Mapping
@@ -16,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from ml_lifecycle import request_id as ids
 from ml_lifecycle.errors import LifecycleError
 
-_SCHEMA = pa.schema(
+#: What the service writes, and what is read of any file.
+SCHEMA = pa.schema(
     {
         "request_id": pa.string(),
         "request_key": pa.string(),
@@ -26,6 +30,10 @@ _SCHEMA = pa.schema(
         "model_version": pa.string(),
         "model_digest": pa.string(),
         "scored_at": pa.timestamp("us", "UTC"),
+        "threshold": pa.float64(),
+        "protocol": pa.string(),
+        "correlation_id": pa.string(),
+        "inputs": pa.string(),
     }
 )
 
@@ -39,7 +47,11 @@ class PredictionLogError(LifecycleError):
 
 
 class Prediction(BaseModel):
-    """An answer as it was given; ``request_key`` is None where requests have no keys."""
+    """An answer as it was given; ``request_key`` is None where requests have no keys.
+
+    From ``threshold`` on it is what only the service logs, and None in an answer of a batch run. ``inputs`` is a JSON
+    object, ``correlation_id`` the caller's own id of the request.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,6 +63,10 @@ class Prediction(BaseModel):
     model_version: str
     model_digest: str
     scored_at: datetime
+    threshold: float | None = None
+    protocol: str | None = None
+    correlation_id: str | None = None
+    inputs: str | None = None
 
 
 def _rows(url: str, folder: str, request_id: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -58,7 +74,7 @@ def _rows(url: str, folder: str, request_id: str, options: Mapping[str, Any]) ->
     day = f"{log}/{folder}"
     files.invalidate_cache(day)  # another process may have added to it
     paths = [path for path in files.find(day) if path.endswith(".parquet")]
-    table = ds.dataset(paths, schema=_SCHEMA, filesystem=files, format="parquet")
+    table = ds.dataset(paths, schema=SCHEMA, filesystem=files, format="parquet")
     try:
         return list(table.to_table(filter=ds.field("request_id") == request_id).to_pylist())
     except pa.ArrowException as error:

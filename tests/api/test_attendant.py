@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import http.server
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -245,15 +247,17 @@ def test_a_log_that_cannot_be_shipped_is_told_and_stops_nothing(world: World, se
 
 def test_its_counts_go_on_where_the_last_one_ended(world: World, service: Service) -> None:
     """Serving processes add up what is new."""
-    version = point_to(world, 0.5)
-    (world.stored(version).path / "model.sig").unlink()
+    bad = [world.add(candidate(small_model(threshold))) for threshold in (0.5, 0.75)]
     first = service.attendant()
-    until(lambda: service.cache.read_status().refused_total == 1)
+    for total, version in enumerate(bad, start=1):
+        (world.stored(version).path / "model.sig").unlink()
+        versions.set_alias(NAME, "production", version.number)
+        until(lambda total=total: service.cache.read_status().refused_total == total)
     first.stop()
     asked = service.cache.read_status().asked_at
     service.attendant()
     until(lambda: service.cache.read_status().asked_at != asked)
-    assert service.cache.read_status().refused_total == 1
+    assert service.cache.read_status().refused_total == 2
 
 
 def test_several_processes_have_exactly_one(world: World, service: Service) -> None:
@@ -361,7 +365,7 @@ def test_one_that_keeps_dying_is_started_less_and_less_often(service: Service) -
 
 
 def test_a_registry_that_never_answers_does_not_hold_up_the_end(service: Service) -> None:
-    """Nor does a fetch that is under way."""
+    """The question is left open."""
     with socket.create_server((servers.HOST, 0)) as silent:
         uri = f"http://{servers.HOST}:{silent.getsockname()[1]}"
         service.orders = service.orders.model_copy(update={"tracking_uri": uri})
@@ -372,6 +376,49 @@ def test_a_registry_that_never_answers_does_not_hold_up_the_end(service: Service
             attendant.stop()
     assert time.monotonic() - begun < 5
     assert not service.running()
+
+
+class _Stalling(http.server.BaseHTTPRequestHandler):
+    """A store that lists one file and never sends it."""
+
+    asked, over = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        if "?path=" not in self.path:
+            self.asked.set()
+            self.over.wait(LONG)
+            return
+        listed = json.dumps({"files": [{"path": "model.onnx", "is_dir": False, "file_size": 1}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(listed)))
+        self.end_headers()
+        self.wfile.write(listed)
+
+    def log_message(self, *_: Any) -> None:
+        """Not on the tests' output."""
+
+
+def test_a_fetch_that_is_under_way_does_not_hold_up_the_end(world: World, service: Service) -> None:
+    """What it left is removed when the next attendant starts."""
+    with http.server.ThreadingHTTPServer((servers.HOST, 0), _Stalling) as store:
+        threading.Thread(target=store.serve_forever).start()
+        source = f"http://{servers.HOST}:{store.server_port}/mlflow-artifacts/artifacts/model"
+        client = mlflow.MlflowClient()
+        client.create_registered_model(NAME)
+        client.create_model_version(NAME, source, tags={versions.MODEL_DIGEST: "0" * 64})
+        versions.set_alias(NAME, "production", "1")
+        attendant = service.attendant()
+        assert _Stalling.asked.wait(LONG)
+        begun = time.monotonic()
+        attendant.stop()
+        took = time.monotonic() - begun
+        _Stalling.over.set()
+        store.shutdown()
+    assert took < 4
+    assert any(service.cache.incoming.iterdir())
+    mlflow.MlflowClient().delete_registered_model_alias(NAME, "production")
+    service.attendant()
+    until(lambda: not any(service.cache.incoming.iterdir()))
 
 
 def test_one_that_does_not_end_is_killed(world: World, service: Service) -> None:

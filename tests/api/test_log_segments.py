@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -520,18 +520,3 @@ def test_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, ml_lifecycle.api.{module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "[]" == done.stdout.strip()
-
-
-def test_appending_takes_microseconds(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """One call of 1.2 kB of inputs, encoded and with the kernel: the bound is ten times what it takes at rest."""
-    log = segments(tmp_path, size=16 * MIB)
-    typical = entry(inputs=b'{"%b": 1}' % (b"a" * 1190))
-    times = []
-    for _ in range(5000):
-        started = time.perf_counter()
-        log.append(typical)
-        times.append(time.perf_counter() - started)
-    log.close()
-    median = sorted(times)[len(times) // 2] * 1e6
-    record_property("microseconds", median)
-    assert median < 25

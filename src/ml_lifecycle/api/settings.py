@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     prediction_log: str = Field(description="folder or address that fsspec knows, such as s3://bucket/folder")
     log_max_bytes: int = Field(2**30, gt=0, description="of answers on this disk, on their way to the prediction log")
     log_segment_bytes: int = Field(16 * 2**20, gt=0, description="after which a segment is moved")
-    log_seconds: float = Field(5.0, gt=0, description="after which a segment is moved")
+    log_seconds: float = Field(20.0, gt=0, description="after which a segment is moved")
     log_when_full: Literal["drop", "refuse"] = Field(
         "drop", description="drop: answer, count what is not logged; refuse: answer 503"
     )

@@ -21,19 +21,23 @@ PREFIXES = ("AWS", "TRACKING", "SERVING", "AUDITOR")
 MODEL = "ml-data/06_models/model.onnx"
 REQUESTS = "ml-data/05_model_input/requests.parquet"
 ANSWERS = "ml-data/07_model_output/prediction_log/date=2013-12-01/1.parquet"
+PREDICTIONS = "ml-data/07_model_output/predictions.parquet"
 MOVE = "ml-data/registry/flight_delay/staging/000001.json"
 RAW = "dvc/files/md5/00/1"
 ELSEWHERE = "dvc/runs/00/1"
 ARTIFACT = "mlflow/1/models/model.onnx"
-OBJECTS = (MODEL, REQUESTS, ANSWERS, MOVE, RAW, ELSEWHERE, ARTIFACT)
+OBJECTS = (MODEL, REQUESTS, PREDICTIONS, ANSWERS, MOVE, RAW, ELSEWHERE, ARTIFACT)
 READ = {"list", "read"}
 CREATE = {"list the bucket", "write", *READ}
 ALL = {"delete", "delete several", *CREATE}
 #: What each identity may do with each object; with others nothing.
 MAY = {
-    "pipelines": {MODEL: ALL, REQUESTS: ALL, ANSWERS: ALL, MOVE: CREATE, RAW: CREATE, ELSEWHERE: CREATE},
+    "pipelines": {
+        **dict.fromkeys((MODEL, REQUESTS, PREDICTIONS, ANSWERS), ALL),
+        **dict.fromkeys((MOVE, RAW, ELSEWHERE), CREATE),
+    },
     "tracking": {ARTIFACT: ALL},
-    "serving": {REQUESTS: {"read"}, ANSWERS: {"read"}},
+    "serving": {REQUESTS: {"read"}, PREDICTIONS: {"read"}, ANSWERS: {"read", "write"}},
     "auditor": {ANSWERS: READ, MOVE: READ, RAW: {"list the bucket", *READ}, ELSEWHERE: {"list the bucket", "list"}},
 }
 
