@@ -24,7 +24,7 @@ test-full: env  ## The main job on all 336,776 flights, in a fresh clone
 test-fallback: env  ## The tests on servers once more, on SeaweedFS
 	pytest -m "servers and not browser" --object-store weed --no-cov
 
-test-browser: env  ## MLflow's page of a run, in Chromium
+test-browser: env  ## MLflow's page of a run and the pages of the service, in Chromium
 	pytest -m browser --no-cov
 
 lint: env  ## Style, types, layers, stripped notebooks, generated pages

@@ -105,18 +105,26 @@ class Server:
         if self.process is None:
             return
         self._signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while not self._has_ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, as a power cut does."""
+        """End it at once, as a power cut does, and its children with it."""
         if self.process is not None:
             self._signal(signal.SIGKILL)
             self.process.wait()
 
+    def _has_ended(self) -> bool:
+        """Whether it has, while its number stays its own: the children are still to be ended by it."""
+        if self.process is None or self.process.returncode is not None:
+            return True
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.process.pid, flags) is not None
+
     def _signal(self, number: int) -> None:
-        if self.process is not None:
+        if self.process is not None and self.process.returncode is None:  # else the number may be somebody else's
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 

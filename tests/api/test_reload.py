@@ -11,6 +11,7 @@ import pytest
 
 import candidates
 from ml_lifecycle.api.model_cache import CURRENT, ModelCache, Status
+from ml_lifecycle.api.server import DOOR_SECONDS
 from ml_lifecycle.model_folder import MODEL
 from service import NO_REGISTRY, Service, place
 
@@ -140,7 +141,7 @@ def test_asked_to_end_it_answers_what_is_on_its_way(empty: Service) -> None:
         halfway.sendall(head + body[:5])
         time.sleep(0.2)
         os.kill(empty.pid, signal.SIGTERM)
-        time.sleep(0.3)
+        time.sleep(2 * DOOR_SECONDS)  # who waited to be let in has been; now all are told to go
         idle.sendall(head + body)  # over a connection that it has kept open so far
         halfway.sendall(body[5:])
         for caller in (idle, halfway):
