@@ -89,8 +89,8 @@ def trace(request_id: str, workspace: Workspace) -> tuple[Prediction, Version]:
     if found is None:
         raise PredictionError(
             f"No answer in the prediction log ({url}) has the id {request_id}. Ids stand in the column 'request_id' of "
-            "the predictions; each environment has a log of its own: name it with --env. Answers of the service arrive there "
-            "when they are API_LOG_SECONDS old."
+            "the predictions; each environment has a log of its own: name it with --env. Answers of the service arrive "
+            "there when they are API_LOG_SECONDS old."
         )
     version = versions.find(found.model_name, found.model_version)
     if version.digest != found.model_digest:

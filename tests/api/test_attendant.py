@@ -26,6 +26,7 @@ import candidates
 import servers
 from candidates import NAME, World, candidate, small_model
 from ml_lifecycle.api.attendant import Attendant, Orders
+from ml_lifecycle.api.duties import NICENESS
 from ml_lifecycle.api.log_entry import Entry
 from ml_lifecycle.api.log_segments import Segments
 from ml_lifecycle.api.model_cache import ModelCache
@@ -514,3 +515,14 @@ def test_by_itself_it_has_nothing_to_do_and_says_so(given: bytes) -> None:
     assert ran.returncode == 1
     assert ran.stderr.decode().startswith("Error: the standard input holds no orders.")
     assert ran.stderr.count(b"\n") == 1
+
+
+def test_it_leaves_the_processors_to_whoever_answers(world: World, service: Service) -> None:
+    """As soon as it has looked once: in its threads, and where sessions are groups to the scheduler, as a whole."""
+    point_to(world, 0.5)
+    service.worker()
+    (attendant,) = until(service.running)
+    threads = Path(f"/proc/{attendant}/task")
+    until(lambda: any(os.getpriority(os.PRIO_PROCESS, int(task.name)) == NICENESS for task in threads.iterdir()))
+    group = Path(f"/proc/{attendant}/autogroup")
+    until(lambda: not group.exists() or group.read_text().strip().endswith(f"nice {NICENESS}"))

@@ -1,11 +1,13 @@
 """What the attendant does: it watches the registry and ships the prediction log, until its standard input ends."""
 
+import contextlib
 import os
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -21,6 +23,8 @@ SHIP_SECONDS = 1.0
 LAST_SECONDS = 10.0
 #: Of a thread, on Linux: whoever answers requests comes first.
 NICENESS = 5
+#: A process in a session of its own is a group of its own to Linux, and niceness counts within a group only: sched(7).
+AUTOGROUP = Path("/proc/self/autogroup")
 #: A registry or a store that is away is asked again at the next look anyway.
 IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -35,6 +39,13 @@ def be_impatient() -> None:
     for name, value in IMPATIENT.items():
         if os.environ.get(name) in {None, usual.get(name)}:
             os.environ[name] = value
+
+
+def _step_back() -> None:
+    """Leave the processors to whoever answers requests, and keep enough to ship what they answer."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # not on this kernel
+        AUTOGROUP.write_text(str(NICENESS), encoding="ascii")
 
 
 class Duties:
@@ -87,7 +98,7 @@ class Duties:
     def _repeat(self, seconds: float, duty: Callable[[], None]) -> None:
         """Do something again and again; what it does not expect is told, and it goes on."""
         told = self._try(duty, None)  # with full speed: perhaps everybody waits for a first model
-        os.nice(NICENESS)
+        _step_back()
         while not self._ending.wait(seconds):
             told = self._try(duty, told)
 
@@ -103,11 +114,10 @@ class Duties:
         return None
 
     def _watch(self) -> None:
-        import mlflow
-
         from ml_lifecycle.api.registry_watch import RegistryWatch
+        from ml_lifecycle.registry import address
 
-        mlflow.set_tracking_uri(self._orders.tracking_uri)
+        address.use(self._orders.tracking_uri)
         watch = RegistryWatch(self._orders.model, self._orders.alias, Keys(self._orders.keys_folder), self._cache)
         watch.go_on(self._status)
 

@@ -53,7 +53,9 @@ class Measurements:
         )
         self._ready = Gauge("ready", "1 if there is a model.", multiprocess_mode="livemin", **self._as("model"))
         self._reloads = Counter("reloads", "Versions taken into service, counted by each process.", **self._as("model"))
-        self._refused = Counter("refused", "Versions that failed their verification, counted by each process.", **self._as("model"))
+        self._refused = Counter(
+            "refused", "Versions that failed verification, counted by each process.", **self._as("model")
+        )
         self._unlogged = Counter(
             "unlogged_rows", "Answers given that the prediction log had no room for.", **self._as("prediction_log")
         )

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import mlflow
 from pydantic import ValidationError
 
 from ml_lifecycle.api.attendant_log import plain, say
 from ml_lifecycle.api.model_cache import ModelCache, Refused, Status, VersionFacts
 from ml_lifecycle.errors import RegistryError
-from ml_lifecycle.registry import versions
+from ml_lifecycle.registry import address, versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing.keys import Keys
 from ml_lifecycle.signing.signature import SignatureError
@@ -59,7 +58,7 @@ class RegistryWatch:
         self.error = error
 
     def _look(self) -> str | None:
-        if missing := _missing_database(mlflow.get_registry_uri()):
+        if missing := _missing_database(address.in_use()):
             return missing
         version = versions.at_alias(self.model, self.alias)
         self.asked_at = datetime.now(UTC)
