@@ -1,0 +1,1 @@
+"""Load on services, and what it shows: the parts of `benchmarks.serving`."""
