@@ -106,7 +106,7 @@ def test_a_new_key_is_random_and_its_digest_is_what_the_setting_wants(capsys: py
 
 
 def test_a_large_body_is_refused_before_it_is_read(guarded: Service) -> None:
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS[0]}\r\nContent-Type: application/json\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEYS[0]}\r\nContent-Type: application/json\r\n"
     with socket.create_connection((HOST, guarded.port)) as caller:
         caller.sendall(f"{head}Content-Length: 2001\r\n\r\n".encode())
         assert caller.recv(100).startswith(b"HTTP/1.1 413")
@@ -128,7 +128,9 @@ def test_more_rows_than_allowed_are_refused(guarded: Service) -> None:
 def test_a_body_that_does_not_arrive_is_not_waited_for(guarded: Service) -> None:
     started = time.monotonic()
     with socket.create_connection((HOST, guarded.port)) as caller:
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS[0]}\r\nContent-Type: application/json\r\n"
+        head = (
+            f"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEYS[0]}\r\nContent-Type: application/json\r\n"
+        )
         caller.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         assert caller.recv(100).startswith(b"HTTP/1.1 408")
     assert 0.9 < time.monotonic() - started < 10
@@ -212,7 +214,7 @@ def test_the_latency_of_the_last_minutes_is_told(service: Service) -> None:
 def test_what_answers_may_be_read_again_and_again_over_one_connection(service: Service) -> None:
     with socket.create_connection((HOST, service.port)) as caller:
         body = json.dumps(RECORD).encode()
-        request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        request = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
         caller.sendall(request % (len(body), body) * 3)  # without waiting for the answers in between
         told = b""
         while told.count(b'"request_id"') < 3:
@@ -220,3 +222,21 @@ def test_what_answers_may_be_read_again_and_again_over_one_connection(service: S
     ids = re.findall(rb'"request_id":"([^"]+)"', told)
     assert len(set(ids)) == 3
     assert all(one != other for one, other in pairwise(ids))
+
+
+def test_a_page_of_another_site_may_not_ask(service: Service) -> None:
+    own = f"http://{HOST}:{service.port}"
+    assert service.post("/predict", RECORD, Origin=own).status == 200
+    body = json.dumps(RECORD).encode()
+    for path in ("/predict", "/invocations", "/v2/models/small_model/infer", "/model"):
+        for origin in ("https://elsewhere.example", "null", f"http://{HOST}:1"):
+            assert service.post(path, body, Origin=origin, Content_Type="text/plain").status == 403
+
+
+def test_without_keys_only_names_of_this_machine_are_answered(service: Service, guarded: Service) -> None:
+    """A name server elsewhere may give its own name this machine's address, and a browser believes it."""
+    for host in ("localhost", f"localhost:{service.port}", "127.0.0.1", "[::1]:8000"):
+        assert service.post("/predict", RECORD, Host=host).status == 200
+    for host in ("elsewhere.example", "localhost.elsewhere.example:8000", "10.0.0.1"):
+        assert service.post("/predict", RECORD, Host=host).status == 403
+    assert guarded.post("/predict", RECORD, Host="service.example", X_API_Key=KEYS[0]).status == 200

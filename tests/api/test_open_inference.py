@@ -155,3 +155,16 @@ def test_an_unknown_output_is_refused(service: Service) -> None:
 
 def _head(content: dict[str, Any]) -> bytes:
     return json.dumps(content).encode()
+
+
+def test_numbers_of_any_length_are_refused_soon(service: Service) -> None:
+    length = service.post(PATH, {"inputs": [SHARE, CARRIER]}, Inference_Header_Content_Length="1" * 5000)
+    assert length.status == 422
+    shape = service.post(PATH, {"inputs": [{**SHARE, "shape": [2**53] * 100_000}, CARRIER]})
+    assert shape.status == 422
+    assert len(shape.body) < 1000
+
+
+def test_an_output_may_be_asked_for_once(service: Service) -> None:
+    answer = service.post(PATH, {"inputs": [SHARE, CARRIER], "outputs": [{"name": "probability"}] * 2})
+    assert "asked for twice" in answer.json["error"]

@@ -121,3 +121,36 @@ def test_a_row_that_the_model_has_no_answer_for_is_named_and_nothing_is_made_up(
     answer = service.post("/predict", [RECORD, {"share": None, "carrier": "UA"}])
     assert answer.status == 422
     assert answer.json["errors"] == [{"path": "$[1]", "message": "the model has no answer"}]
+
+
+ALL = ("/predict", "/invocations", f"/v2/models/{candidates.NAME}/infer")
+
+
+@pytest.mark.parametrize("path", ALL)
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"share": 0.5, "carrier": "é"}'.encode("latin-1"),
+        b'{"\xe9": 1}',
+        b'{"\\ud800": NaN}',
+        b'{"\\ud800": 1}',
+        b'{"inputs": {"share": [NaN], "carrier": ["\\ud800"]}}',
+        '{"share": 0.5, "carrier": "UA"}'.encode("utf-16"),
+        b'{"x": [' + b"NaN," * 10_000 + b"0]}",
+    ],
+)
+def test_texts_that_are_none_are_refused_and_told_in_one_line(service: Service, path: str, body: bytes) -> None:
+    answer = service.post(path, body, X_Request_ID="odd-texts")
+    assert answer.status == 422
+    assert answer.headers["x-request-id"] == "odd-texts"
+    assert isinstance(answer.json, dict)
+    assert service.get("/health").status == 200
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_a_name_of_any_length_is_told_in_short(service: Service, path: str) -> None:
+    long = "a" * 1_000_000
+    for body in ({**RECORD, long: 1}, {long: 1}, {"inputs": {long: [1]}}, {"inputs": [{"name": long, "shape": [1]}]}):
+        answer = service.post(path, body)
+        assert answer.status == 422
+        assert len(answer.body) < 20_000

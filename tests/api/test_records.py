@@ -2,6 +2,7 @@
 
 import json
 import string
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import candidates
 from ml_lifecycle import features
+from ml_lifecycle.api import records
 from ml_lifecycle.api.problems import Problem
 from ml_lifecycle.api.records import LARGEST, WHOLE, Records
 from ml_lifecycle.moments import Moment
@@ -146,3 +148,17 @@ def test_every_declared_column_can_be_decoded() -> None:
         column.name for column in FLIGHT_REQUEST
     }
     assert issubclass(records.type, msgspec.Struct)
+
+
+def test_a_place_deep_in_a_large_body_is_found_without_writing_all_others() -> None:
+    """With the path of each element it would take gigabytes."""
+    body = b'{"' + b"a" * 100_000 + b'": [' + b"0," * 100_000 + b"NaN]}"
+    tracemalloc.start()
+    try:
+        found = records._not_finite(body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found is not None
+    assert found[0].endswith("[100000]")
+    assert peak < 50 * len(body)

@@ -129,8 +129,9 @@ def test_asked_to_end_it_answers_what_is_on_its_way(empty: Service) -> None:
     place(empty.cache, empty.keys)
     empty.start()
     body = b'{"share": 0.75, "carrier": "UA"}'
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-        body
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
     )
     with (
         socket.create_connection(("127.0.0.1", empty.port)) as idle,

@@ -37,7 +37,7 @@ def test_a_caller_who_connected_just_before_the_end_is_answered(tmp_path_factory
     with running(folder) as service, socket.create_connection((HOST, service.port)) as caller:
         psutil.Process(service.pid).terminate()
         time.sleep(0.2)
-        caller.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        caller.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         caller.settimeout(SECONDS)
         assert caller.recv(65536).startswith(b"HTTP/1.1 200")
 

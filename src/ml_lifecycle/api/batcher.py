@@ -1,8 +1,9 @@
 """Requests that arrive together are answered by one call of the model.
 
 What arrives within one turn of the event loop is put together, with no waiting: a model takes little longer for four
-rows than for one. Each row's answer is the same to the bit, alone or among others (tests/api/test_parity.py). Larger
-requests are answered by a thread, while the loop reads the next ones.
+rows than for one. The answer comes one turn later, because in the same turn the requests beside the first are not read
+yet. Each row's answer is the same to the bit, alone or among others (tests/parity.py). For larger requests the model is
+called in a thread, while the loop reads the next ones.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Batcher:
         if len(records) >= ROWS_FOR_A_THREAD:
             return await self.answer_features(self._model.features(self._model.records.columns(records)), len(records))
         if not self._together:
-            self._loop.call_soon(self._answer_together)
+            self._loop.call_soon(self._loop.call_soon, self._answer_together)
         future: asyncio.Future[Probabilities] = self._loop.create_future()
         self._together.append((records, future))
         return await future

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,8 @@ from ml_lifecycle.api.body import CLOSE, refuse_large
 from ml_lifecycle.api.call import Call
 from ml_lifecycle.api.json_log import RequestLog
 from ml_lifecycle.api.measurements import Measurements
-from ml_lifecycle.api.problems import MEDIA_TYPE, Problem
+from ml_lifecycle.api.problems import MEDIA_TYPE, Problem, short
+from ml_lifecycle.api.settings import is_loopback
 
 #: Asked by what watches over the service, which has no key.
 OPEN = frozenset({"/health", "/ping", "/ready", "/v2/health/live", "/v2/health/ready"})
@@ -33,6 +35,8 @@ FOR_PAGES = {
     for path, policy in POLICIES.items()
 }
 STATIC = "/static/"
+#: Headers of a request that are looked at.
+_READ = frozenset({b"authorization", b"content-length", b"host", b"origin", b"x-api-key", b"x-request-id"})
 FOR_STATIC = [*ALWAYS, UNSEEN]  # pages and their files say themselves how long they may be kept
 
 
@@ -83,12 +87,13 @@ class Guard:
             await send(message)
 
         try:
-            self._admit(scope, call, path)
-            app = self._shorter.get(path, self._app) if scope["method"] == "POST" else self._app
-            await app(scope, receive, answer)
-        except Problem as problem:
-            if not started:
-                await _tell(problem, scope, answer)
+            try:
+                self._admit(scope, call, path)
+                app = self._shorter.get(path, self._app) if scope["method"] == "POST" else self._app
+                await app(scope, receive, answer)
+            except Problem as problem:
+                if not started:
+                    await _tell(problem, scope, answer)
         except Exception as error:  # noqa: BLE001 - its traceback is for the log, not for the caller
             json_log.write(
                 "error",
@@ -103,18 +108,23 @@ class Guard:
             self._note(scope, call, status)
 
     def _admit(self, scope: Scope, call: Call, path: str) -> None:
-        authorization = api_key = b""
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                refuse_large(int(value), self._max_body)
-            elif name == b"x-request-id":
-                call.correlation_id = calls.well_formed(value)
-            elif name == b"authorization":
-                authorization = value
-            elif name == b"x-api-key":
-                api_key = value
-        if self._authentication is not None and path not in OPEN:
-            self._authentication.refuse_strangers(authorization, api_key)
+        """Refuse a request by its head, or take over what it tells.
+
+        Raises:
+            Problem: 401, 403 or 413.
+        """
+        given = {name: value for name, value in scope["headers"] if name in _READ}
+        if b"content-length" in given:
+            refuse_large(int(given[b"content-length"]), self._max_body)
+        if b"x-request-id" in given:
+            call.correlation_id = calls.well_formed(given[b"x-request-id"])
+        host = given.get(b"host", b"")
+        if b"origin" in given:
+            _refuse_other_sites(given[b"origin"], host)
+        if self._authentication is None:
+            _refuse_other_names(host)
+        elif path not in OPEN:
+            self._authentication.refuse_strangers(given.get(b"authorization", b""), given.get(b"x-api-key", b""))
 
     def _note(self, scope: Scope, call: Call, status: int) -> None:
         seconds = call.seconds()
@@ -131,6 +141,37 @@ class Guard:
         if path.startswith("/v2/models/") and path.endswith("/infer"):
             return "/v2/models/{name}/infer"
         return STATIC if path.startswith(STATIC) else "other"
+
+
+def _refuse_other_sites(origin: bytes, host: bytes) -> None:
+    """Refuse what a browser sends for a page of another site: it may send its user's key along.
+
+    Raises:
+        Problem: 403.
+    """
+    if origin.partition(b"://")[2] != host:
+        raise Problem(
+            HTTPStatus.FORBIDDEN, f"A page of {short(origin.decode('latin-1'))} may not ask this service.", [], CLOSE
+        )
+
+
+@lru_cache(maxsize=64)
+def _refuse_other_names(host: bytes) -> None:
+    """Refuse names that only somebody else's name server gives this machine; where no key is asked for, that counts.
+
+    Raises:
+        Problem: 403.
+    """
+    name = host.decode("latin-1")
+    name = name.rpartition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
+    if not is_loopback(name):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"This service asks for no key and answers to names of this machine only, such as localhost; got the host "
+            f"{short(name)!r}.",
+            [],
+            CLOSE,
+        )
 
 
 def _facts(scope: Scope, call: Call, status: int, route: str, seconds: float) -> dict[str, Any]:

@@ -5,9 +5,9 @@ The prediction log is the record that lasts.
 """
 
 import asyncio
+import json
 import logging
 import os
-import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -15,19 +15,22 @@ from typing import Any
 import msgspec
 
 PAUSE_SECONDS = 0.1
+STDERR = 2
 _encode = msgspec.json.Encoder().encode
 
 
 def line(level: str, event: str, **facts: Any) -> bytes:
     """One line of the log."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return _encode({"at": at, "level": level, "event": event, **facts}) + b"\n"
+    told = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event, **facts}
+    try:
+        return _encode(told) + b"\n"
+    except (UnicodeEncodeError, TypeError):  # half a character that a caller sent, or something that is no JSON
+        return json.dumps(told, default=str).encode() + b"\n"
 
 
 def write(level: str, event: str, **facts: Any) -> None:
     """Write one line now."""
-    sys.stderr.buffer.write(line(level, event, **facts))
-    sys.stderr.buffer.flush()
+    write_all(STDERR, line(level, event, **facts))
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,7 +73,7 @@ class RequestLog:
         """Write what is there."""
         lines, self._lines = self._lines, []
         if lines:
-            write_all(sys.stderr.fileno(), b"".join(lines))
+            write_all(STDERR, b"".join(lines))
 
 
 def write_all(descriptor: int, content: bytes) -> None:

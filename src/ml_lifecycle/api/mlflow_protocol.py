@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from ml_lifecycle.api import call, tensors
 from ml_lifecycle.api.body import read_body, refuse_other_types
 from ml_lifecycle.api.predict import send_json
-from ml_lifecycle.api.problems import Problem
+from ml_lifecycle.api.problems import Problem, short
 from ml_lifecycle.api.scoring import Scoring
 from ml_lifecycle.api.settings import Settings
 from ml_lifecycle.api.tensors import Array, Tensors, refused
@@ -59,10 +59,14 @@ def features_in(content: Any, rows: Tensors) -> tuple[dict[str, Array], str]:
         Problem: 422.
     """
     if not isinstance(content, dict) or len(forms := [form for form in FORMS if form in content]) != 1:
-        got = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        got = (
+            ", ".join(short(name) for name in list(content)[:10])
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
         raise refused(f"Expected an object with one of {', '.join(FORMS)}, got {got or 'an empty one'}")
     if unknown := sorted(set(content) - {*FORMS, *BESIDE}):
-        raise refused(f"Unknown field '{unknown[0]}'. Allowed beside {forms[0]}: {', '.join(BESIDE)}")
+        raise refused(f"Unknown field '{short(unknown[0])}'. Allowed beside {forms[0]}: {', '.join(BESIDE)}")
     if content.get("params"):
         raise refused("The model takes no params", "$.params")
     form = forms[0]
@@ -84,7 +88,7 @@ def _of_split(value: Any, rows: Tensors, path: str) -> dict[str, Array]:
     ):
         raise refused("Expected an object with the lists 'columns' and 'data'", path)
     if unknown := sorted(set(value) - {"columns", "data", "index"}):
-        raise refused(f"Unknown field '{unknown[0]}'. Allowed: columns, data, index", path)
+        raise refused(f"Unknown field '{short(unknown[0])}'. Allowed: columns, data, index", path)
     names, data = value["columns"], value["data"]
     if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise refused("Expected the names of the features, each once", f"{path}.columns")
@@ -100,4 +104,4 @@ def _of_split(value: Any, rows: Tensors, path: str) -> dict[str, Array]:
 def error(problem: Problem) -> bytes:
     """How MLflow's server tells what went wrong."""
     code = "BAD_REQUEST" if problem.status.value < 500 else "INTERNAL_ERROR"  # noqa: PLR2004 - HTTP's
-    return msgspec.json.encode({"error_code": code, "message": problem.detail})
+    return msgspec.json.encode({"error_code": code, "message": problem.told()})

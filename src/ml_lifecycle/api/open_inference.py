@@ -18,7 +18,7 @@ from ml_lifecycle import __version__
 from ml_lifecycle.api import call, tensors
 from ml_lifecycle.api.body import header, read_body
 from ml_lifecycle.api.predict import send_json
-from ml_lifecycle.api.problems import Problem
+from ml_lifecycle.api.problems import Problem, short
 from ml_lifecycle.api.records import place_of
 from ml_lifecycle.api.scoring import Scoring
 from ml_lifecycle.api.served_model import ServedModel
@@ -34,13 +34,16 @@ HEADER_LENGTH = b"inference-header-content-length"
 #: Datatypes of numbers that become float32 without surprise, as numpy names them.
 NUMBERS = {"FP32": "<f4", "FP64": "<f8", "INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"}
 TEXT = "BYTES"
+LARGEST_SHAPE = 2**53
+#: Digits of a number of bytes.
+LONGEST_LENGTH = 18
 
 
 class RequestInput(msgspec.Struct):
     """A tensor of a request."""
 
     name: str
-    shape: list[Annotated[int, Meta(ge=0)]]
+    shape: Annotated[list[Annotated[int, Meta(ge=0, le=LARGEST_SHAPE)]], Meta(max_length=2)]
     datatype: str
     data: Any = None
     parameters: dict[str, Any] = {}
@@ -118,14 +121,16 @@ def refuse_another(serving: Serving, asked: dict[str, str]) -> None:
 def _request_in(body: bytes, header_length: bytes) -> tuple[InferenceRequest, bytes]:
     head, binary = body, b""
     if header_length:
-        if not header_length.isdigit() or int(header_length) > len(body):
-            raise refused(f"Inference-Header-Content-Length is {header_length.decode('latin-1')}, of {len(body)} bytes")
+        is_length = header_length.isdigit() and len(header_length) <= LONGEST_LENGTH
+        if not is_length or int(header_length) > len(body):
+            told = short(header_length.decode("latin-1"))
+            raise refused(f"Inference-Header-Content-Length is {told}, of {len(body)} bytes")
         head, binary = body[: int(header_length)], body[int(header_length) :]
     try:
         return _DECODER.decode(head), binary
     except msgspec.ValidationError as error:
         raise refused(*place_of(error)) from None
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise refused(f"The body is no JSON: {error}") from None
 
 
@@ -140,7 +145,7 @@ def features_in(request: InferenceRequest, binary: bytes, rows: Tensors) -> dict
     for number, tensor in enumerate(request.inputs):
         place = f"$.inputs[{number}]"
         if tensor.name in columns:
-            raise refused(f"The input '{tensor.name}' stands there twice", place)
+            raise refused(f"The input '{short(tensor.name)}' stands there twice", place)
         size = tensor.parameters.get("binary_data_size")
         if size is not None:
             if not isinstance(size, int) or not 0 <= size <= len(binary):
@@ -168,7 +173,7 @@ def _flat(tensor: RequestInput, data: Any, place: str) -> list[Any]:
         raise refused(f"The shape {tensor.shape} has {count} values, the data {len(data)}", f"{place}.data")
     allowed = [*NUMBERS, TEXT]
     if tensor.datatype not in allowed:
-        raise refused(f"The datatype is '{tensor.datatype}'. Allowed: {', '.join(allowed)}", f"{place}.datatype")
+        raise refused(f"The datatype is '{short(tensor.datatype)}'. Allowed: {', '.join(allowed)}", f"{place}.datatype")
     if tensor.datatype.startswith("INT") and not all(type(item) is int for item in data):
         raise refused(f"Not every value is a whole number, which {tensor.datatype} says", f"{place}.data")
     return data
@@ -179,7 +184,7 @@ def _of_binary(tensor: RequestInput, content: bytes, place: str) -> list[Any]:
         return _texts(content, place)
     kind = NUMBERS.get(tensor.datatype)
     if kind is None or len(content) % np.dtype(kind).itemsize:
-        raise refused(f"{len(content)} bytes are no tensor of '{tensor.datatype}'", place)
+        raise refused(f"{len(content)} bytes are no tensor of '{short(tensor.datatype)}'", place)
     values = np.frombuffer(content, dtype=kind).tolist()
     return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN does not equal itself
 
@@ -202,7 +207,9 @@ def _texts(content: bytes, place: str) -> list[str]:
 def _outputs_asked(request: InferenceRequest) -> list[str]:
     names = [output.name for output in request.outputs] or [OUTPUT, DECISION]
     if unknown := [name for name in names if name not in (OUTPUT, DECISION)]:
-        raise refused(f"There is no output '{unknown[0]}'. Allowed: {OUTPUT}, {DECISION}", "$.outputs")
+        raise refused(f"There is no output '{short(unknown[0])}'. Allowed: {OUTPUT}, {DECISION}", "$.outputs")
+    if len(set(names)) != len(names):
+        raise refused("An output is asked for twice", "$.outputs")
     return names
 
 
@@ -230,4 +237,4 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 def error(problem: Problem) -> bytes:
     """How the protocol tells what went wrong."""
-    return msgspec.json.encode({"error": problem.detail})
+    return msgspec.json.encode({"error": problem.told()})

@@ -66,6 +66,7 @@ SECURITY = {
 REFUSALS = {
     "400": "The request is no HTTP that is understood, or its sender went away",
     "401": "A key is needed",
+    "403": "A page of another site asks, or a name that is not this machine's where no key is asked for",
     "404": "There is no such path, model or version",
     "405": "There is no such method",
     "408": "The body did not arrive in time",
@@ -223,5 +224,5 @@ def _told(schema: str) -> dict[str, Any]:
 def _add_refusals(operation: dict[str, Any], schema: str) -> None:
     """What every operation may answer."""
     told = _told(schema)
-    for status in ("401", "404", "503"):
+    for status in ("401", "403", "404", "503"):
         operation["responses"].setdefault(status, told[status])

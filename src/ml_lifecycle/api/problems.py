@@ -7,6 +7,14 @@ from typing import Any
 import msgspec
 
 MEDIA_TYPE = b"application/problem+json"
+#: Characters of what a caller sent that come back to him; and of a whole refusal.
+NAME, DETAIL = 100, 4000
+
+
+def short(text: str, most: int = NAME) -> str:
+    """Cut a text that a caller sent, and replace what is no character: halves of surrogate pairs."""
+    cut = text if len(text) <= most else f"{text[:most]}…"
+    return cut.encode("utf-8", "replace").decode()
 
 
 @dataclass
@@ -26,14 +34,18 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         """For logs."""
         return self.detail
 
+    def told(self) -> str:
+        """What was wrong, in a form that can be sent."""
+        return short(self.detail, DETAIL)
+
     def content(self, request_id: str) -> bytes:
         """The body of the answer."""
         told: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
-            "detail": self.detail,
-            "errors": self.errors,
+            "detail": self.told(),
+            "errors": [{name: short(text, DETAIL) for name, text in error.items()} for error in self.errors],
             "request_id": request_id,
         }
         return msgspec.json.encode(told)

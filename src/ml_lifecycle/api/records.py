@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from ml_lifecycle import features
-from ml_lifecycle.api.problems import Problem
+from ml_lifecycle.api.problems import Problem, short
 from ml_lifecycle.request_columns import RequestColumn
 from ml_lifecycle.roles import TableRoles
 
@@ -28,6 +28,8 @@ LARGEST = float(np.finfo(np.float32).max)
 #: Characters; longer texts are no categories.
 LONGEST_TEXT = 200
 NAMES_TOLD = 60
+#: Characters of a place in a body.
+LONGEST_PATH = 300
 _SOME_DAY = "2000-01-01T12:00:00"
 _PLACE = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown|missing required) field `(.*)`", re.DOTALL)
@@ -132,7 +134,7 @@ class Records:
         """
         try:
             found = self._decoder.decode(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._problem(body, error) from None
         return (found, False) if isinstance(found, list) else ([found], True)
 
@@ -153,13 +155,15 @@ class Records:
             found[column.name] = np.array(values, dtype=object if column.kind == "text" else "datetime64[us]")
         return found
 
-    def _problem(self, body: bytes, error: msgspec.MsgspecError) -> Problem:
+    def _problem(self, body: bytes, error: Exception) -> Problem:
         message, path = place_of(error)
         if not isinstance(error, msgspec.ValidationError):
-            path, message = next(_not_finite(body), (path, message))
+            path, message = _not_finite(body) or (path, message)
         if field := _FIELD.search(message):
-            path = f"{path}.{field[1]}"
-            message += f".{self._hint(field[1])}" if field[1] not in self._fields else ""
+            name = short(field[1])
+            path, message = f"{path}.{name}", message.replace(field[1], name)
+            message += f".{self._hint(name)}" if field[1] not in self._fields else ""
+        path = short(path, LONGEST_PATH)
         return Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"The body is no record, and no list of 1 to {self._max_rows} records, as this model is asked with: "
@@ -198,29 +202,38 @@ def _example_of(column: RequestColumn, given: Any) -> Any:
     return int(found) if column.kind == "whole" and found is not None else found
 
 
-def place_of(error: msgspec.MsgspecError) -> tuple[str, str]:
+def place_of(error: Exception) -> tuple[str, str]:
     """Split what msgspec says into what is wrong and where."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 from byte {error.start} of a text on", "$"
     found = _PLACE.match(str(error))
     message, path = (found[1], found[2]) if found else (str(error), None)
     return message, path or "$"
 
 
-def _not_finite(body: bytes) -> Iterator[tuple[str, str]]:
-    """Find NaN, Infinity and numbers beyond all bounds, which Python's reader takes and JSON has not."""
+def _not_finite(body: bytes) -> tuple[str, str] | None:
+    """Find NaN, Infinity or a number beyond all bounds, which Python's reader takes and JSON has not.
+
+    Returns:
+        Its place and what is wrong with it.
+    """
     try:
-        content = json.loads(body)
+        content = json.loads(body.decode())
+        found = _first(content, ())
     except (ValueError, RecursionError):
-        return
-    yield from _walk(content, "$")
+        return None
+    if found is None:
+        return None
+    steps, value = found
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return f"${path}", f"Expected a finite number, got {value}"
 
 
-def _walk(content: Any, path: str) -> Iterator[tuple[str, str]]:
-    pairs: list[tuple[str, Any]] = []
-    if isinstance(content, dict):
-        pairs = [(f"{path}.{name}", value) for name, value in content.items()]
-    elif isinstance(content, list):
-        pairs = [(f"{path}[{number}]", value) for number, value in enumerate(content)]
-    elif isinstance(content, float) and not math.isfinite(content):
-        yield path, f"Expected a finite number, got {content}"
-    for place, value in pairs:
-        yield from _walk(value, place)
+def _first(content: Any, steps: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], float] | None:
+    if isinstance(content, float):
+        return None if math.isfinite(content) else (steps, content)
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for step, value in parts:
+        if isinstance(value, dict | list | float) and (found := _first(value, (*steps, step))):
+            return found
+    return None

@@ -127,7 +127,7 @@ def _without_answer(probabilities: Sequence[float]) -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         f"The model has no answer for {len(rows)} of {len(probabilities)} rows, the first being row {rows[0]}, counted "
-        "from 0: it gave {probabilities[rows[0]]}, which is no probability. Is a value missing there that it cannot do "
-        "without? Nothing was answered.",
+        f"from 0: it gave {probabilities[rows[0]]}, which is no probability. Is a value missing there that it cannot "
+        "do without? Nothing was answered.",
         [{"path": f"$[{row}]", "message": "the model has no answer"} for row in rows[:10]],
     )

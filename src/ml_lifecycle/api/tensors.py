@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from ml_lifecycle.api.problems import Problem
-from ml_lifecycle.api.records import LARGEST, Text, place_of
+from ml_lifecycle.api.problems import DETAIL, Problem, short
+from ml_lifecycle.api.records import LARGEST, LONGEST_PATH, Text, place_of
 from ml_lifecycle.roles import TableRoles
 
 Array = npt.NDArray[Any]
@@ -24,6 +24,7 @@ Texts = list[Text | None]
 
 def refused(message: str, path: str = "$") -> Problem:
     """A body that holds no features of the model."""
+    message, path = short(message, DETAIL), short(path, LONGEST_PATH)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{message}, at {path}.", [{"path": path, "message": message}])
 
 
@@ -35,11 +36,13 @@ def read_json(body: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         try:
-            return json.loads(body, parse_constant=_constant)
+            found = json.loads(body.decode(), parse_constant=_constant)
+            msgspec.json.encode(found)  # halves of surrogate pairs, which Python's reader takes, are no text
         except (ValueError, RecursionError):
             raise refused(f"The body is no JSON: {error}") from None
+        return found
 
 
 def _constant(name: str) -> None:
@@ -116,9 +119,10 @@ class Tensors:
                 f"The features {', '.join(missing)} are missing. The model takes {', '.join(self._names)}", path
             )
         if unknown := sorted(set(given) - set(self._names)):
-            close = get_close_matches(unknown[0], self._names, n=1)
+            name = short(unknown[0])
+            close = get_close_matches(name, self._names, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise refused(f"'{unknown[0]}' is no feature of this model.{hint} It takes {', '.join(self._names)}", path)
+            raise refused(f"'{name}' is no feature of this model.{hint} It takes {', '.join(self._names)}", path)
 
 
 def as_json(computed: Mapping[str, Array]) -> bytes:
