@@ -210,6 +210,16 @@ def _accept(_: list[str]) -> list[str]:
     return []
 
 
+def _check_curl(arguments: list[str]) -> list[str]:
+    """The service answers at the path, and what is sent is there."""
+    (url,) = [argument for argument in arguments if argument.startswith("http://127.0.0.1:8000/")]
+    path = url.removeprefix("http://127.0.0.1:8000")
+    sent = [argument[1:] for argument in arguments if argument.startswith("@")]
+    known = f" {path}`" in (PROJECT / "docs/reference/service.md").read_text(encoding="utf-8")
+    missing = [f"curl: there is no {file}" for file in sent if not (PROJECT / file).is_file()]
+    return missing if known else [f"curl: the service does not answer at {path}", *missing]
+
+
 CHECKS: dict[str, Check] = {
     "make": _check_make,
     "kedro": _check_kedro,
@@ -227,6 +237,7 @@ CHECKS: dict[str, Check] = {
     "set": _accept,
     "export": _accept,
     "unset": _accept,
+    "curl": _check_curl,
     "docker": _check_docker,
     "minio": _check_minio,
     "server": _check_tracking_server,
@@ -541,3 +552,10 @@ def test_every_file_beside_the_model_is_in_the_reference() -> None:
     files = {MODEL, PROVENANCE, CARD, EVALUATION, DATA_REPORT, PROBE_SET, CHANGES, DATA_CHANGES, SIGNATURE}
 
     assert sorted(files) == sorted(itertools.chain(*described))
+
+
+def test_a_curl_command_that_leads_nowhere_is_named() -> None:
+    """A path that the service has not, and a file that is not there."""
+    page = "```bash\ncurl -s http://127.0.0.1:8000/prediction -d @docs/nothing.json\n```"
+    told = ["curl: the service does not answer at /prediction", "curl: there is no docs/nothing.json"]
+    assert told == wrong_commands(page)

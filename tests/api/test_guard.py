@@ -214,7 +214,8 @@ def test_the_latency_of_the_last_minutes_is_told(service: Service) -> None:
 def test_what_answers_may_be_read_again_and_again_over_one_connection(service: Service) -> None:
     with socket.create_connection((HOST, service.port)) as caller:
         body = json.dumps(RECORD).encode()
-        request = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        request = head + b"Content-Length: %d\r\n\r\n%b"
         caller.sendall(request % (len(body), body) * 3)  # without waiting for the answers in between
         told = b""
         while told.count(b'"request_id"') < 3:

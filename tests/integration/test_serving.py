@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import tritonclient.http as triton
 from ml_lifecycle import features
 from ml_lifecycle.onnx_model import OnnxModel
 from parity import Ways, differences
-from project_copy import MODEL, Lifecycle, ProjectCopy
+from project_copy import MODEL, PROJECT, Lifecycle, ProjectCopy
 from servers import HOST
 from service import ProjectService, Service, mlflow_serving
 
@@ -100,6 +102,19 @@ def _running(service: Service) -> "subprocess.Popen[bytes]":
 
 def _lock(project: ProjectCopy) -> str:
     return (project.path / "requirements/run.txt").read_text(encoding="utf-8")
+
+
+def test_the_command_of_the_readme_is_answered(service: Service) -> None:
+    """As it stands there, but for the port: with curl, or what curl would send where there is none."""
+    page = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^curl .*/predict .*$", page, re.MULTILINE)
+    arguments = shlex.split(command.replace("http://127.0.0.1:8000", service.url))
+    if shutil.which("curl"):
+        told = subprocess.check_output(arguments, cwd=PROJECT)
+    else:
+        (file,) = [argument[1:] for argument in arguments if argument.startswith("@")]
+        told = service.post("/predict", (PROJECT / file).read_bytes()).body
+    assert json.loads(told)["model"]["name"] == MODEL
 
 
 def test_an_open_inference_client_is_answered(service: Service, project: ProjectCopy, model: OnnxModel) -> None:
