@@ -20,12 +20,13 @@ from candidates import NAME, World, candidate, small_model
 from ml_lifecycle import faults
 from ml_lifecycle.api import attendant_log
 from ml_lifecycle.api.duties import be_impatient
-from ml_lifecycle.api.model_cache import CURRENT, Current, ModelCache, Status
+from ml_lifecycle.api.model_cache import CURRENT, Current, ModelCache, Status, VersionFacts
 from ml_lifecycle.api.registry_watch import RegistryWatch
 from ml_lifecycle.model_folder import CARD, MODEL
 from ml_lifecycle.registry import versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing.keys import PUBLIC, SIGNING_KEY, VERIFYING_KEYS, Keys
+from unservable import UNSERVABLE, unservable
 
 pytestmark = pytest.mark.filterwarnings("default")  # of third parties, as in tests/registry/test_versions.py
 
@@ -151,6 +152,18 @@ def _by_somebody_else(world: World, version: Version) -> None:
     world.stored(version).sign(candidates.keys(world.folder, "others"))
 
 
+def _unservable(kind: str) -> Callable[[World, Version], None]:
+    """It is signed and registered as any other, by somebody who is trusted."""
+
+    def replace(world: World, version: Version) -> None:
+        model = unservable(kind).model
+        (world.stored(version).path / MODEL).write_bytes(model.content)
+        world.stored(version).sign(world.keys)
+        mlflow.MlflowClient().set_model_version_tag(NAME, version.number, versions.MODEL_DIGEST, model.digest)
+
+    return replace
+
+
 def _without_its_digest(world: World, version: Version) -> None:
     mlflow.MlflowClient().delete_model_version_tag(NAME, version.number, versions.MODEL_DIGEST)
 
@@ -164,6 +177,7 @@ BAD: dict[Callable[[World, Version], None], str] = {
     _half: "is refused: it is not what was signed",
     _lacking: "is refused: it is not what was signed",
     _without_its_digest: "is damaged: registered with SHA-256 ,",
+    **{_unservable(kind): f"is what was signed, and {reason} (" for kind, (_, reason) in UNSERVABLE.items()},
 }
 
 
@@ -240,6 +254,29 @@ def test_a_refusal_is_forgotten_when_the_alias_points_elsewhere(world: World, wa
     mlflow.MlflowClient().delete_registered_model_alias(NAME, "production")
     watch.look()
     assert (watch.refused, serving(watch)) == (None, told(good))
+
+
+@pytest.mark.parametrize("kind", UNSERVABLE)
+def test_one_that_an_earlier_release_placed_and_that_cannot_serve_is_refused(
+    world: World, watch: RegistryWatch, kind: str
+) -> None:
+    """And tried again only after a while."""
+    watch.patience = 60.0
+    version = point_to(world, 0.5)
+    watch.look()
+    placed = watch.cache.find_current()
+    _unservable(kind)(world, version)
+    version = versions.find(NAME, version.number)
+    facts = VersionFacts(**{**placed.model_dump(), "digest": version.digest})
+    watch.cache.place(facts, world.stored(version).path)
+    later = RegistryWatch(NAME, "production", world.keys, watch.cache, patience=60.0)
+    later.look()
+    assert later.refused is not None
+    assert (later.refused.version, later.refused.digest) == told(version)
+    assert UNSERVABLE[kind][1] in later.refused.reason
+    world.stored(version).path.rename(world.folder / "away")
+    later.look()  # would be told if it were fetched
+    assert (later.error, later.refused_total) == (None, 1)
 
 
 def test_another_attendant_goes_on_counting(world: World, watch: RegistryWatch) -> None:

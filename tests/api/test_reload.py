@@ -1,19 +1,28 @@
 """The cache is watched: a verified model is taken into service, any other is refused, and the one before answers on."""
 
+import asyncio
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 
 import candidates
-from ml_lifecycle.api.model_cache import CURRENT, ModelCache, Status
+from ml_lifecycle.api.measurements import Measurements
+from ml_lifecycle.api.model_cache import CURRENT, LogStatus, ModelCache, Status
+from ml_lifecycle.api.reload import Reload
 from ml_lifecycle.api.server import DOOR_SECONDS
+from ml_lifecycle.api.settings import Settings
+from ml_lifecycle.api.slot import Slot
 from ml_lifecycle.model_folder import MODEL
-from service import NO_REGISTRY, Service, place
+from service import ALIAS, NO_REGISTRY, Service, place
+from unservable import UNSERVABLE, unservable
 
 RECORD = {"share": 0.3, "carrier": "UA"}
 
@@ -107,6 +116,101 @@ def test_a_version_that_does_not_verify_is_refused_and_the_one_before_answers_on
     assert "ml_lifecycle_model_refused_total 1.0" in empty.get("/metrics").body.decode()
 
 
+@pytest.mark.parametrize("kind", UNSERVABLE)
+def test_a_signed_version_that_cannot_serve_is_refused_named_and_counted_and_ends_no_start(
+    empty: Service, kind: str
+) -> None:
+    place(empty.cache, empty.keys)
+    empty.start()
+    bad = place(empty.cache, empty.keys, unservable(kind), version="2")
+    _until(lambda: empty.get("/ready").json["refused"] != [])
+    assert _version(empty) == "1"
+    _is_refused(empty, bad.digest, UNSERVABLE[kind][1])
+    empty.stop()
+    empty.start(until_ready=False)
+    ready = empty.get("/ready")
+    assert (ready.status, ready.json["ready"]) == (503, False)
+    assert UNSERVABLE[kind][1] in ready.json["reason"]
+    _is_refused(empty, bad.digest, UNSERVABLE[kind][1])
+    place(empty.cache, empty.keys, version="3")
+    _until(lambda: empty.get("/ready").status == 200)
+    assert (_version(empty), empty.get("/ready").json["refused"]) == ("3", [])
+
+
+def _is_refused(service: Service, digest: str, reason: str) -> None:
+    (refused,) = service.get("/ready").json["refused"]
+    assert (set(refused), refused["version"], refused["digest"]) == ({"version", "digest", "reason", "at"}, "2", digest)
+    assert reason in refused["reason"]
+    assert "ml_lifecycle_model_refused_total 1.0" in service.get("/metrics").body.decode()
+    line = [line for line in service.log_lines() if line["event"] == "a model is refused"][-1]
+    assert (line["level"], line["version"], line["digest"], line["reason"]) == ("error", "2", digest, refused["reason"])
+
+
+def test_what_both_the_attendant_and_a_process_refuse_is_named_once(empty: Service) -> None:
+    bad = place(empty.cache, empty.keys, unservable("garbage"), version="2")
+    empty.start(until_ready=False)
+    _is_refused(empty, bad.digest, "cannot be loaded")
+    mine = empty.get("/ready").json["refused"][0]
+    other = {**mine, "version": "3", "reason": "The attendant's."}
+    for told, expected in (([{**mine, "reason": "The attendant's."}], ["2"]), ([other], ["3", "2"])):
+        empty.stop()
+        ModelCache(empty.cache).write_status(Status.model_validate({"refused": told, "refused_total": 1}))
+        empty.start(until_ready=False)
+        found = empty.get("/ready").json["refused"]
+        assert [each["version"] for each in found] == expected
+        assert found[0]["reason"] == "The attendant's."
+
+
+def test_a_status_that_cannot_be_counted_ends_no_start_and_is_looked_at_again(empty: Service) -> None:
+    place(empty.cache, empty.keys)
+    ModelCache(empty.cache).write_status(Status(log=LogStatus(waiting_bytes=10**400)))  # more than a float can hold
+    empty.start()  # the attendant writes another
+    assert _version(empty) == "1"
+    assert any(line["event"] == "the cache cannot be read" for line in empty.log_lines())
+
+
+@pytest.fixture
+def reload(empty: Service) -> Iterator[Reload]:
+    """What looks at the cache, without a service around it."""
+    settings = Settings(
+        model=empty.model,
+        alias=ALIAS,
+        tracking_uri=NO_REGISTRY,
+        cache=empty.cache,
+        keys_folder=empty.keys.folder,
+        prediction_log=str(empty.log_folder),
+        authentication="off",
+    )
+    with ThreadPoolExecutor(1) as executor:
+        yield Reload(settings, Slot(), Measurements(), executor)
+
+
+def test_a_look_that_failed_is_made_again_although_nothing_has_changed(empty: Service, reload: Reload) -> None:
+    place(empty.cache, empty.keys)
+    ModelCache(empty.cache).write_status(Status(log=LogStatus(waiting_bytes=10**400)))
+    for _ in range(2):
+        with pytest.raises(OverflowError):
+            asyncio.run(reload.look())
+    ModelCache(empty.cache).write_status(Status())
+    asyncio.run(reload.look())
+    assert (reload.current is not None, reload.refused) == (True, [])
+
+
+def test_whatever_goes_wrong_with_a_version_is_a_refusal(
+    empty: Service, reload: Reload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that there is no memory for it, which cannot be had for a test."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    current = place(empty.cache, empty.keys)
+    monkeypatch.setattr(ModelCache, "load_verified", fail)
+    asyncio.run(reload.look())
+    (refused,) = reload.refused
+    assert (refused.version, refused.digest, refused.reason) == ("1", current.digest, "MemoryError")
+
+
 def test_what_the_attendant_refuses_is_told_and_counted(empty: Service) -> None:
     place(empty.cache, empty.keys)
     empty.start()
@@ -116,13 +220,21 @@ def test_what_the_attendant_refuses_is_told_and_counted(empty: Service) -> None:
     _until(lambda: "ml_lifecycle_model_refused_total 3.0" in empty.get("/metrics").body.decode(), 2)
 
 
-def test_without_a_model_it_ends_if_it_is_told_to(empty: Service) -> None:
-    empty.extra["API_START_SECONDS"] = "1"
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_without_a_model_all_of_it_ends_if_it_is_told_to_and_not_as_if_somebody_had_ended_it(
+    empty: Service, workers: str
+) -> None:
+    """Whoever starts services takes 0, and an end by SIGTERM, for an end that was asked for."""
+    empty.extra |= {"API_START_SECONDS": "1", "API_WORKERS": workers}
     empty.start(until_ready=False)
+    below = psutil.Process(empty.pid).children(recursive=True)
     assert empty.server is not None
     assert empty.server.process is not None
-    assert empty.server.process.wait(30) != 0
+    assert empty.server.process.wait(30) == STARTUP_FAILURE
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert alive == []
     assert any("API_START_SECONDS" in str(line.get("reason")) for line in empty.log_lines())
+    assert not any("Traceback" in str(line) for line in empty.log_lines())
 
 
 def test_asked_to_end_it_answers_what_is_on_its_way(empty: Service) -> None:

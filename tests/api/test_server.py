@@ -2,13 +2,16 @@
 
 import socket
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 
+import candidates
 from ml_lifecycle.api.server import ignore_newcomers
 from servers import HOST
-from service import Service, running
+from service import Service, place, running
 
 SECONDS = 30
 
@@ -52,6 +55,39 @@ def test_workers_end_with_the_process_above_them(tmp_path_factory: pytest.TempPa
         assert alive == []
         service.start()
         assert _answers(service)
+
+
+def test_a_worker_that_was_killed_no_longer_counts_among_those_that_serve(tmp_path: Path) -> None:
+    """It never had a model; what it counted goes on counting."""
+    service = Service(tmp_path, candidates.keys(tmp_path), extra={"API_WORKERS": "2"})
+    service.start(until_ready=False)
+    try:
+        for _ in range(20):
+            service.get("/latency")
+        answered = _measured(service, 'http_requests_total{route="/latency",status="200"}')
+        assert (_measured(service, "model_ready"), answered) == (0, 20)
+        killed = next(child for child in psutil.Process(service.pid).children() if "spawn_main" in str(child.cmdline()))
+        killed.kill()
+        _until(lambda: not killed.is_running())
+        place(service.cache, service.keys)
+        _until(lambda: _measured(service, "model_ready") == 1)
+        assert _measured(service, 'http_requests_total{route="/latency",status="200"}') == answered
+        _until(lambda: _measured(service, "model_reloads_total") == 2)  # by the one that took its place, too
+        assert all(_answers(service) for _ in range(10))
+    finally:
+        service.stop()
+
+
+def _measured(service: Service, name: str) -> float:
+    lines = service.get("/metrics").body.decode().splitlines()
+    return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"ml_lifecycle_{name} "))
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
 
 
 def _answers(service: Service) -> bool:

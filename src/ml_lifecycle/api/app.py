@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ml_lifecycle import __version__
-from ml_lifecycle.api import json_log, open_inference, openapi, page
+from ml_lifecycle.api import json_log, open_files, open_inference, openapi, page
 from ml_lifecycle.api.attendant import Attendant, Orders
 from ml_lifecycle.api.authentication import Authentication
 from ml_lifecycle.api.connection import LOOK_SECONDS, WAITING
@@ -29,14 +29,27 @@ from ml_lifecycle.api.mlflow_protocol import Invocations
 from ml_lifecycle.api.open_inference import Infer
 from ml_lifecycle.api.predict import Predict
 from ml_lifecycle.api.problems import Problem, not_ready
+from ml_lifecycle.api.reload import LOOK_SECONDS as RELOAD_LOOK_SECONDS
 from ml_lifecycle.api.reload import Reload
 from ml_lifecycle.api.scoring import Scoring
+from ml_lifecycle.api.server import GIVEN_UP
 from ml_lifecycle.api.settings import Settings, read_settings
 from ml_lifecycle.api.slot import Serving, Slot
+from ml_lifecycle.api.upkeep import attempt, repeat
+
+Endpoint = Callable[..., Any]
 
 LOG_FOLDER = "log"
 #: Seconds between two looks at the prediction log: whether a segment is to be closed, and what the disk is to confirm.
 LOG_LOOK_SECONDS = 1.0
+#: Until the look at idle connections begins anew, if it ever ends.
+AGAIN_SECONDS = 1.0
+#: What is wrong if a duty fails, for the log.
+CACHE_TROUBLE = "the cache cannot be read"
+LOG_TROUBLE = "the prediction log is at risk"
+IDLE_TROUBLE = "idle connections are not closed"
+#: What strangers are told of a service; its own words may hold paths and addresses.
+ANSWERS, NO_MODEL = "a verified model answers", "no verified model yet"
 
 
 class Application(FastAPI):
@@ -82,6 +95,8 @@ class Service:
         )
         self.attendant = Attendant(self._orders())
         refuse = self.settings.log_when_full == "refuse"
+        on = self.settings.authentication == "on"
+        self.authentication = Authentication(self.settings.key_hashes) if on else None
         self.scoring = Scoring(self.slot, self.segments, self.measurements, refuse_when_full=refuse)
         self.app = self._make_app()
 
@@ -109,11 +124,10 @@ class Service:
         for kind in (Problem, HTTPException, Exception):
             app.add_exception_handler(kind, _refused)
         app.openapi = lambda: openapi.document(app, self.slot.model)  # type: ignore[method-assign]
-        authentication = Authentication(self.settings.key_hashes) if self.settings.authentication == "on" else None
         app.guard = Guard(
             app.answer,
             shorter={route.path: route.endpoint for route in predictions if not route.param_convertors},
-            authentication=authentication,
+            authentication=self.authentication,
             measurements=self.measurements,
             routes=[route.path for route in app.routes if isinstance(route, Route)],
             max_body_bytes=self.settings.max_body_bytes,
@@ -133,9 +147,14 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        await self.reload.look()
+        await attempt(self.reload.look, CACHE_TROUBLE)
         self.attendant.start()
-        tasks = [asyncio.create_task(duty()) for duty in (self.reload.watch, self._keep_log, self._keep_connections)]
+        duties = [
+            repeat(self.reload.look, RELOAD_LOOK_SECONDS, CACHE_TROUBLE),
+            repeat(self._keep_log, LOG_LOOK_SECONDS, LOG_TROUBLE),
+            repeat(self._keep_connections, AGAIN_SECONDS, IDLE_TROUBLE),
+        ]
+        tasks = [asyncio.create_task(duty) for duty in duties]
         if self.settings.start_seconds is not None:
             tasks.append(asyncio.create_task(self._end_without_model(self.settings.start_seconds)))
         try:
@@ -150,16 +169,14 @@ class Service:
             await asyncio.to_thread(self.attendant.stop)
 
     async def _keep_log(self) -> None:
-        while True:
-            await asyncio.sleep(LOG_LOOK_SECONDS)
+        """Close a segment that is due, and let the disk confirm what is there."""
+        try:
             self.segments.rotate_if_due()
-            try:
-                await asyncio.to_thread(self.segments.sync)
-            except LogError as error:
-                json_log.write("error", "the prediction log is at risk", reason=error.message)
+        finally:  # the one does not stop the other
+            await asyncio.to_thread(self.segments.sync)
 
     async def _keep_connections(self) -> None:
-        WAITING.most = self.settings.max_connections
+        WAITING.most = open_files.allowed_connections(self.settings.max_connections)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             WAITING.close_older(self.settings.idle_seconds)
@@ -171,6 +188,7 @@ class Service:
             if time.monotonic() > deadline:
                 reason = f"no model within {seconds:g} s (API_START_SECONDS): {self.slot.reason}"
                 json_log.write("error", "the service ends", reason=reason)
+                GIVEN_UP.set()
                 signal.raise_signal(signal.SIGTERM)
                 return
 
@@ -186,16 +204,39 @@ class Service:
             return None
         return "registry" if status.asked_at is not None and status.error is None else "cache"
 
-    def readiness(self) -> dict[str, Any]:
-        """What /ready tells."""
+    def knows(self, request: Request) -> bool:
+        """Whether a caller of a path that is open has shown a key; without authentication everybody is known."""
+        if self.authentication is None:
+            return True
+        shown = (request.headers.get(name, "").encode("latin-1") for name in ("authorization", "x-api-key"))
+        try:
+            self.authentication.refuse_strangers(*shown)
+        except Problem:
+            return False
+        return True
+
+    def reason(self, request: Request) -> str:
+        """Why a model answers or not, as far as a caller may know."""
+        if self.knows(request):
+            return self.slot.reason
+        return NO_MODEL if self.slot.model is None else ANSWERS
+
+    def readiness(self, request: Request) -> dict[str, Any]:
+        """What /ready tells: strangers hear how the service is doing, and no paths or addresses."""
         model, status = self.slot.model, self.reload.status
-        return {
+        told = {
             "ready": model is not None,
-            "reason": self.slot.reason,
+            "reason": self.reason(request),
             "model": model and {"name": model.name, "version": model.version, "digest": model.model.digest},
             "source": self._source(),
+        }
+        if not self.knows(request):
+            registry = {"well": status.asked_at is not None and status.error is None}
+            return {**told, "registry": registry, "prediction_log": {"well": status.log.error is None}}
+        return {
+            **told,
             "registry": {"asked_at": status.asked_at and status.asked_at.isoformat(), "error": status.error},
-            "refused": [refused.model_dump(mode="json") for refused in status.refused],
+            "refused": [refused.model_dump(mode="json") for refused in self.reload.refused],
             "prediction_log": status.log.model_dump(mode="json"),
         }
 
@@ -216,19 +257,30 @@ async def _refused(request: Request, error: Exception) -> Response:
     return answer
 
 
+def _get_or_head(app: FastAPI, path: str, **described: Any) -> Callable[[Endpoint], Endpoint]:
+    """Add a path that load balancers ask, some of them by HEAD; the description has GET alone."""
+
+    def add(endpoint: Endpoint) -> Endpoint:
+        app.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)  # the first one answers
+        app.add_api_route(path, endpoint, methods=["GET"], **described)
+        return endpoint
+
+    return add
+
+
 def _add_readings(app: FastAPI, service: Service) -> None:  # noqa: C901 - one small function for each path
     """Add the paths that are read only."""
 
     def take() -> Serving:
         return service.slot.take()
 
-    @app.get("/health", tags=["operation"], summary="Whether the process answers")
+    @_get_or_head(app, "/health", tags=["operation"], summary="Whether the process answers")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/ready", tags=["operation"], summary="Whether a verified model answers, and why not")
-    async def ready() -> JSONResponse:
-        found = service.readiness()
+    @_get_or_head(app, "/ready", tags=["operation"], summary="Whether a verified model answers, and why not")
+    async def ready(request: Request) -> JSONResponse:
+        found = service.readiness(request)
         return JSONResponse(found, HTTPStatus.OK if found["ready"] else HTTPStatus.SERVICE_UNAVAILABLE)
 
     @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse, summary="Measurements for Prometheus")
@@ -246,7 +298,7 @@ def _add_readings(app: FastAPI, service: Service) -> None:  # noqa: C901 - one s
             raise not_ready(service.slot.reason)
         return found
 
-    @app.get("/ping", tags=["MLflow"], response_class=PlainTextResponse, summary="200 if a model answers")
+    @_get_or_head(app, "/ping", tags=["MLflow"], response_class=PlainTextResponse, summary="200 if a model answers")
     async def ping() -> Response:
         return PlainTextResponse("\n", HTTPStatus.OK if service.slot.model else HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -258,14 +310,14 @@ def _add_readings(app: FastAPI, service: Service) -> None:  # noqa: C901 - one s
     async def server() -> dict[str, Any]:
         return open_inference.server_metadata()
 
-    @app.get("/v2/health/live", tags=["Open Inference"], summary="Whether the process answers")
+    @_get_or_head(app, "/v2/health/live", tags=["Open Inference"], summary="Whether the process answers")
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @app.get("/v2/health/ready", tags=["Open Inference"], summary="Whether a model answers")
-    async def server_ready() -> dict[str, bool]:
+    @_get_or_head(app, "/v2/health/ready", tags=["Open Inference"], summary="Whether a model answers")
+    async def server_ready(request: Request) -> dict[str, bool]:
         if service.slot.model is None:
-            raise not_ready(service.slot.reason)
+            raise not_ready(service.reason(request))
         return {"ready": True}
 
     @app.get("/v2/models/{name}", tags=["Open Inference"], summary="The model's tensors")  # noqa: FAST003 - of the path

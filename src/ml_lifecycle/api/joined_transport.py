@@ -35,6 +35,11 @@ class JoinedTransport:
             self._transport.write(self._head)
             self._head = b""
 
+    def write_eof(self) -> None:
+        """Send what is kept, and tell that no more comes."""
+        self.flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         """Send what is kept, and close."""
         self.flush()

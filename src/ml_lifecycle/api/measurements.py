@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 #: Folder in which several workers count together; prometheus_client reads the variable as it is imported.
@@ -54,7 +54,9 @@ class Measurements:
         self._ready = Gauge("ready", "1 if there is a model.", multiprocess_mode="livemin", **self._as("model"))
         self._reloads = Counter("reloads", "Versions taken into service, counted by each process.", **self._as("model"))
         self._refused = Counter(
-            "refused", "Versions that failed verification, counted by each process.", **self._as("model")
+            "refused",
+            "Versions that did not verify or did not answer, counted by each process.",
+            **self._as("model"),
         )
         self._unlogged = Counter(
             "unlogged_rows", "Answers given that the prediction log had no room for.", **self._as("prediction_log")
@@ -113,7 +115,7 @@ class Measurements:
         self._reloads.inc()
 
     def refused(self, versions: int) -> None:
-        """Count versions that failed their verification."""
+        """Count versions that did not verify, or did not answer."""
         self._refused.inc(max(0, versions))  # an attendant that was started again counts from 0
 
     def log_state(self, waiting_bytes: int, *, failing: bool) -> None:
@@ -145,6 +147,16 @@ class Measurements:
             MultiProcessCollector(together)  # type: ignore[no-untyped-call]
             return generate_latest(together)
         return generate_latest(self.registry)
+
+
+def forget(pid: int | None) -> None:
+    """Drop what a process that has ended told of itself; what it counted goes on counting.
+
+    Args:
+        pid: of the process; None for one that was never started.
+    """
+    if pid is not None and SHARED in os.environ:
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def bands(probabilities: Sequence[float]) -> list[tuple[str, int]]:

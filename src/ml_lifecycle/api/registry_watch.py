@@ -1,4 +1,4 @@
-"""Watching an alias: the version behind it is fetched, verified and placed where serving processes find it."""
+"""Watching an alias: the version behind it is fetched, verified, tried and placed where serving processes find it."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,8 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ml_lifecycle.api.attendant_log import plain, say
-from ml_lifecycle.api.model_cache import ModelCache, Refused, Status, VersionFacts
-from ml_lifecycle.errors import RegistryError
+from ml_lifecycle.api.load import WARM_UP_ROWS, load
+from ml_lifecycle.api.model_cache import Current, Loaded, ModelCache, Refused, Status, VersionFacts
+from ml_lifecycle.errors import LifecycleError, RegistryError
+from ml_lifecycle.model_folder import ModelFolder
 from ml_lifecycle.registry import address, versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing.keys import Keys
@@ -25,7 +27,8 @@ class RegistryWatch:
     """What one attendant knows of one alias.
 
     ``asked_at`` is when the registry last answered, ``error`` why it or a version cannot be had, ``refused`` the
-    version behind the alias if it is not what was signed and registered, ``refused_total`` how often that was found.
+    version behind the alias if it is not what was signed and registered or cannot serve, ``refused_total`` how often
+    that was found.
     """
 
     model: str
@@ -70,22 +73,24 @@ class RegistryWatch:
             )
         if self.refused and (self.refused.version, self.refused.digest) != (version.number, version.digest):
             self.refused = None
+        if self.refused and time.monotonic() < self._again_at:
+            return None
         if self._serves(version):
             self.refused = None
-        elif self.refused is None or time.monotonic() >= self._again_at:
+        else:
             self._fetch(version)
         return None
 
     def _serves(self, version: Version) -> bool:
-        """Whether it is what serving processes find, and still is as it was verified."""
+        """Whether it is what serving processes find, and still is as it was verified and tried."""
         current = self.cache.read_current()
         if current is None or (current.version, current.digest) != (version.number, version.digest):
             return False
         fingerprint = self.cache.fingerprint(current)
         if fingerprint != self._intact:
             try:
-                self.cache.load_verified(current, self.keys)
-            except (RegistryError, SignatureError) as error:
+                load(current, self.cache.load_verified(current, self.keys), max(WARM_UP_ROWS))
+            except LifecycleError as error:
                 say("warning", "copy refused", version=version.number, reason=error.message)
                 return False
             self._intact = fingerprint
@@ -100,17 +105,29 @@ class RegistryWatch:
             return
         with versions.folder(version) as stored:
             try:
-                versions.verified(version, stored, self.keys)
-            except (RegistryError, SignatureError) as error:
+                facts = self._tried(version, stored)
+            except LifecycleError as error:
                 self._refuse(version, error.message)
                 return
-            record = stored.earlier_record
-            facts = _facts(version, self.alias, None if record is None else record.decode())
             current = self.cache.place(facts, stored.path)
         self.refused = None
         self._intact = self.cache.fingerprint(current)
         took = round(time.monotonic() - begun, 3)
         say("info", "version placed", version=version.number, digest=version.digest, seconds=took)
+
+    def _tried(self, version: Version, stored: ModelFolder) -> VersionFacts:
+        """Verify what was fetched, and have it answer as it would where it serves.
+
+        Raises:
+            RegistryError: it is not the registered one, or what the registry says of it cannot be used.
+            SignatureError: it is not what was signed.
+            LoadError: it does not answer.
+        """
+        model = versions.verified(version, stored, self.keys)
+        facts = _facts(version, self.alias, stored)
+        current = Current(**facts.model_dump(), folder="", fetched_at=datetime.now(UTC))
+        load(current, Loaded(stored, model, stored.verify(self.keys)), max(WARM_UP_ROWS))
+        return facts
 
     def _refuse(self, version: Version, reason: str) -> None:
         self._again_at = time.monotonic() + self.patience
@@ -121,7 +138,8 @@ class RegistryWatch:
             self.refused = Refused(version=version.number, digest=version.digest, reason=reason, at=at)
 
 
-def _facts(version: Version, alias: str, earlier_record: str | None) -> VersionFacts:
+def _facts(version: Version, alias: str, stored: ModelFolder) -> VersionFacts:
+    record = stored.earlier_record
     try:
         return VersionFacts(
             name=version.name,
@@ -131,7 +149,7 @@ def _facts(version: Version, alias: str, earlier_record: str | None) -> VersionF
             run_id=version.run_id,
             created=version.created,
             aliases=version.aliases,
-            earlier_record=earlier_record,
+            earlier_record=None if record is None else record.decode(),
         )
     except ValidationError as error:
         raise RegistryError(f"What the registry says of {version} cannot be used: {error}") from error

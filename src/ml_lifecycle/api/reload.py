@@ -1,22 +1,21 @@
 """Takes what the attendant fetched into service: verified once more, loaded, warmed, and then swapped without a gap."""
 
 import asyncio
+import gc
 from concurrent.futures import Executor
+from datetime import UTC, datetime
 
 from ml_lifecycle.api import json_log
 from ml_lifecycle.api.batcher import Batcher
+from ml_lifecycle.api.load import load
 from ml_lifecycle.api.measurements import Measurements
-from ml_lifecycle.api.model_cache import CacheError, Current, ModelCache, Status
-from ml_lifecycle.api.model_facts import facts_of, mlflow_version
-from ml_lifecycle.api.records import Records
+from ml_lifecycle.api.model_cache import CacheError, Current, ModelCache, Refused, Stamp, Status
+from ml_lifecycle.api.reason import reason_of
 from ml_lifecycle.api.served_model import ServedModel
 from ml_lifecycle.api.settings import Settings
 from ml_lifecycle.api.slot import Serving, Slot
-from ml_lifecycle.errors import LifecycleError
 
 LOOK_SECONDS = 0.2
-#: Rows of the trial before a model answers anybody, alone and together.
-WARM_UP_ROWS = (1, 2, 100)
 
 
 class Reload:
@@ -25,25 +24,30 @@ class Reload:
     def __init__(self, settings: Settings, slot: Slot, measurements: Measurements, executor: Executor) -> None:
         self._settings, self._slot, self._measurements, self._executor = settings, slot, measurements, executor
         self._cache = ModelCache(settings.cache, settings.model, settings.alias)
-        self._stamp = self._cache.stamp()
+        self._stamp: Stamp | None = None
         self._tried: Current | None = None
+        self._refused: Refused | None = None
         self._counted = 0
         self.status = Status()
         self.current: Current | None = None
 
-    async def watch(self) -> None:
-        """Look at the cache, again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if self._cache.changed(self._stamp):
-                try:
-                    await self.look()
-                except Exception as error:  # noqa: BLE001 - the model that answers goes on, and the next look may do
-                    json_log.write("error", "the cache cannot be read", reason=f"{type(error).__name__}: {error}")
+    @property
+    def refused(self) -> list[Refused]:
+        """The versions that do not serve: what the attendant refused, and what this process did."""
+        told = list(self.status.refused)
+        mine = self._refused
+        if mine is None or (mine.version, mine.digest) in [(each.version, each.digest) for each in told]:
+            return told
+        return [*told, mine]
 
     async def look(self) -> None:
-        """Take what is current into service, if it is another version and verified."""
-        self._stamp = self._cache.stamp()
+        """Look at the cache, if it has changed: take what is current into service, if it verifies and answers."""
+        if self._stamp is None or self._cache.changed(self._stamp):
+            stamp = self._cache.stamp()
+            await self._look()
+            self._stamp = stamp  # a look that failed is no look
+
+    async def _look(self) -> None:
         self.status = self._cache.read_status()
         self._tell_status()
         try:
@@ -59,14 +63,12 @@ class Reload:
         loop = asyncio.get_running_loop()
         try:
             model = await loop.run_in_executor(None, self._load, current)
-        except LifecycleError as error:
-            self._measurements.refused(1)
-            self._explain(error.message)
-            json_log.write("error", "a model is refused", version=current.version, reason=error.message)
+        except Exception as error:  # noqa: BLE001 - of a signature, a disk, ONNX Runtime: the one before answers on
+            self._refuse(current, reason_of(error))
             return
         self._slot.put(Serving(model, Batcher(model, self._executor, self._settings.max_waiting_rows)))
         self._measurements.model(model.name, model.version, model.model.digest)
-        self.current = current
+        self.current, self._refused = current, None
         json_log.write("info", "a model answers", name=model.name, version=model.version, digest=model.model.digest)
 
     def _load(self, current: Current) -> ServedModel:
@@ -75,15 +77,16 @@ class Reload:
         Raises:
             LifecycleError: it is not what was registered and signed, or it does not answer.
         """
-        loaded = self._cache.load_verified(current, self._settings.keys)
-        records = Records(loaded.model.roles, self._settings.max_rows)
-        facts = facts_of(current, loaded, records)
-        served = ServedModel(current.name, current.version, loaded.model, records, facts, mlflow_version(loaded))
-        try:
-            served.warm_up(WARM_UP_ROWS)
-        except Exception as error:
-            raise LifecycleError(f"{current} does not answer its own example: {error}.") from error
+        served = load(current, self._cache.load_verified(current, self._settings.keys), self._settings.max_rows)
+        _set_apart()
         return served
+
+    def _refuse(self, current: Current, reason: str) -> None:
+        self._measurements.refused(1)
+        at = datetime.now(UTC)
+        self._refused = Refused(version=current.version, digest=current.digest, reason=reason, at=at)
+        self._explain(reason)
+        json_log.write("error", "a model is refused", version=current.version, digest=current.digest, reason=reason)
 
     def _explain(self, reason: str) -> None:
         if self._slot.model is None:
@@ -93,3 +96,10 @@ class Reload:
         self._measurements.refused(self.status.refused_total - self._counted)
         self._counted = self.status.refused_total
         self._measurements.log_state(self.status.log.waiting_bytes, failing=self.status.log.error is not None)
+
+
+def _set_apart() -> None:
+    """Let the garbage collector leave alone what stays: to look through all of it holds up every request meanwhile."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -16,15 +16,24 @@ import os
 import signal
 import socket
 import struct
+import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess, multiprocess
+
+from ml_lifecycle.api.measurements import forget
 
 #: Seconds in which those who wait to be accepted are, more than the last step of connecting takes.
 DOOR_SECONDS = 0.5
 #: The same for a worker, who may be told to end before the process above has seen that it is: it looks twice a second.
 WORKER_SECONDS = 0.5 + DOOR_SECONDS
+#: Set in a process whose application gives up, before it signals that it ends. The process then ends as one that could
+#: not start: that is not 0, and the process above several takes it for the end of all of them.
+GIVEN_UP = threading.Event()
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER, see socket(7)
 #: Classic BPF on a TCP header: nothing of a segment is kept that has SYN and not ACK, all of any other.
 _IGNORE_NEWCOMERS = (
@@ -48,7 +57,28 @@ def ignore_newcomers(listener: int) -> None:
         copy.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
 
 
-class Server(uvicorn.Server):
+class _Serving(uvicorn.Server):
+    """What serves in a process, whose status tells if it gave up."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; uvicorn would end by the signal itself, which those who start services take for an order."""
+        if GIVEN_UP.is_set() and not self.should_exit:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve.
+
+        Raises:
+            SystemExit: it gave up.
+        """
+        super().run(sockets)
+        if GIVEN_UP.is_set():
+            sys.exit(STARTUP_FAILURE)
+
+
+class Server(_Serving):
     """A process that serves alone."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -60,7 +90,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class WorkersServer(uvicorn.Server):
+class WorkersServer(_Serving):
     """What serves in one of several processes; the others may go on, so newcomers are not ignored here."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -84,6 +114,11 @@ class Worker(multiprocess.Process):
         self.parent_conn.close()  # else this process would itself keep open whose end it waits for
         super().target(sockets)
 
+    def join(self) -> None:
+        """Wait until it has ended, and no longer count it among those that serve."""
+        super().join()
+        forget(self.pid)
+
     def always_pong(self) -> None:
         """Tell the process above that this one is well, until that has ended."""
         with contextlib.suppress(EOFError, OSError):
@@ -97,6 +132,16 @@ class Workers(Multiprocess):
     def __init__(self, config: uvicorn.Config, sockets: Sequence[socket.socket]) -> None:
         multiprocess.Process = Worker  # type: ignore[misc]  # there is no other place to name them
         super().__init__(config, list(sockets))
+
+    def run(self) -> None:
+        """Keep all of them running until told to end, or until one of them cannot serve.
+
+        Raises:
+            SystemExit: one of them could not start, or gave up.
+        """
+        super().run()
+        if any(process.exitcode == STARTUP_FAILURE for process in self.processes):
+            sys.exit(STARTUP_FAILURE)
 
     def terminate_all(self) -> None:
         """Let all of them take in who waits, then end; nobody listens once they have."""
