@@ -143,14 +143,19 @@ def _send_until_closed(caller: socket.socket, content: bytes, seconds: float) ->
     return sent, False
 
 
-def test_a_caller_who_asks_on_and_on_and_does_not_read_is_neither_kept_nor_remembered(strict: Service) -> None:
+@pytest.mark.parametrize("request_", [GET, _post([RECORD] * 500)], ids=["short", "longer than a piece"])
+def test_a_caller_who_asks_on_and_on_and_does_not_read_is_neither_kept_nor_remembered(
+    strict: Service, request_: bytes
+) -> None:
     process = psutil.Process(strict.pid)
-    strict.get("/health")
-    before = process.memory_info().rss
-    with socket.create_connection((HOST, strict.port)) as caller:
-        _, is_closed = _send_until_closed(caller, GET * 1000, 15)
+    with Caller(strict.port) as caller:
+        caller.socket.sendall(request_)
+        assert caller.answer()[0] == 200
+        before = process.memory_info().rss
+        _, is_closed = _send_until_closed(caller.socket, request_ * 1000, 15)
         assert is_closed
     assert process.memory_info().rss - before < 10 * MEBIBYTE
+    assert strict.get("/health").status == 200
     assert not [line for line in strict.log_lines() if line["level"] == "error"]
 
 
@@ -266,6 +271,17 @@ def test_a_head_that_never_ends_is_not_read_on_and_on(service: Service) -> None:
         assert is_closed
         assert time.monotonic() - started < 5
     assert process.memory_info().rss - before < 10 * MEBIBYTE
+
+
+def test_a_caller_who_sends_on_when_a_head_is_refused_is_told_all_the_same(service: Service) -> None:
+    """What is not read when a connection is closed makes the kernel take back what was sent."""
+    with Caller(service.port) as caller:
+        sending = threading.Thread(target=caller.socket.sendall, args=(GET[:-2] + b"a" * 16 * MEBIBYTE,))
+        sending.start()
+        sending.join()
+        assert caller.answer()[0] == 431
+        assert _is_closed(caller.socket, 5)
+    assert not [line for line in service.log_lines() if line["level"] == "error"]
 
 
 def test_trailers_that_never_end_are_not_read_on_and_on(service: Service) -> None:

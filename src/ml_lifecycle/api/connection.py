@@ -125,7 +125,7 @@ class Connection(HttpToolsProtocol):
     _offers_upgrade = False
     #: Came while requests waited, and is not parsed yet; whenever there is some, requests wait.
     _held = b""
-    #: Bytes, but for those of one piece, since the parser last told something that ends.
+    #: Bytes since a part of a body, or the end of a request, in an earlier piece: of a head, or of trailers.
     _unfinished = 0
     #: Bytes that the caller had not taken at the last look.
     _unsent = 0
@@ -213,7 +213,6 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request is there."""
-        self._unfinished = 0
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._offers_upgrade = True
             return
