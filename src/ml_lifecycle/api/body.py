@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope
 
-from ml_lifecycle.api.problems import Problem
+from ml_lifecycle.api.problems import Problem, short
 
 CLOSE = [(b"connection", b"close")]
 
@@ -25,7 +25,7 @@ def refuse_other_types(scope: Scope) -> None:
     if declared.partition(b";")[0].strip().lower() != b"application/json":
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"The body is declared as {declared.decode('latin-1') or 'nothing'}. Send it with the header "
+            f"The body is declared as {short(declared.decode('latin-1')) or 'nothing'}. Send it with the header "
             "'Content-Type: application/json'.",
         )
 

@@ -41,7 +41,7 @@ class Invocations:
         body = await read_body(receive, self.settings.max_body_bytes, self.settings.body_seconds)
         serving = self.scoring.slot.take()
         rows = Tensors(serving.model.model.roles, self.settings.max_rows)
-        computed, _form = features_in(tensors.read_json(body), rows)
+        computed = features_in(tensors.read_json(body), rows)
         answer = await self.scoring.of_features(
             serving, computed, call.of(scope), "invocations", tensors.as_json(computed)
         )
@@ -49,11 +49,11 @@ class Invocations:
         await send_json(send, content, answer.headers(single=len(answer.decisions) == 1))
 
 
-def features_in(content: Any, rows: Tensors) -> tuple[dict[str, Array], str]:
+def features_in(content: Any, rows: Tensors) -> dict[str, Array]:
     """Read the features out of a body.
 
     Returns:
-        One array per feature, and which of the four forms the body has.
+        One array per feature.
 
     Raises:
         Problem: 422.
@@ -72,11 +72,11 @@ def features_in(content: Any, rows: Tensors) -> tuple[dict[str, Array], str]:
     form = forms[0]
     value, path = content[form], f"$.{form}"
     if form == "dataframe_split":
-        return _of_split(value, rows, path), form
+        return _of_split(value, rows, path)
     if isinstance(value, list):
-        return rows.of_rows(value, path), form
+        return rows.of_rows(value, path)
     if form != "dataframe_records" and isinstance(value, dict):
-        return rows.of_columns(value, path), form
+        return rows.of_columns(value, path)
     raise refused("Expected a list of objects, or an object with a list for each feature", path)
 
 

@@ -35,7 +35,6 @@ _PLACE = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown|missing required) field `(.*)`", re.DOTALL)
 
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
-Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 
 
 def _type_of(column: RequestColumn) -> Any:
