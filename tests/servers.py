@@ -79,6 +79,7 @@ class Server:
     log: Path
     is_healthy: Callable[[], bool]
     account: int | None = None
+    folder: Path | None = None  # that it is started in, if that is not the log's
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
@@ -87,7 +88,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.command,
                 env=self.environment,
-                cwd=self.log.parent,
+                cwd=self.folder or self.log.parent,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

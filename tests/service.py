@@ -91,6 +91,11 @@ class Service:
         return self.folder / "service.log"
 
     @property
+    def started_in(self) -> Path:
+        """The folder that it is started in."""
+        return self.folder
+
+    @property
     def url(self) -> str:
         """Its address."""
         return f"http://{HOST}:{self.port}"
@@ -117,7 +122,7 @@ class Service:
         """Start, and wait until it answers, or until it has a model."""
         path = "/ready" if until_ready else "/health"
         command = [sys.executable, "-m", "ml_lifecycle.api"]
-        self.server = Server(command, self.environment, self.log_file, lambda: self._is(path))
+        self.server = Server(command, self.environment, self.log_file, lambda: self._is(path), folder=self.started_in)
         self.server.start()
 
     def _is(self, path: str) -> bool:
@@ -197,9 +202,9 @@ class ProjectService(Service):
         }
 
     @property
-    def log_file(self) -> Path:
-        """What it tells, in the folder that it is started in."""
-        return self.project / "service.log"
+    def started_in(self) -> Path:
+        """The project's folder."""
+        return self.project
 
 
 @contextmanager
