@@ -3,6 +3,7 @@
 import json
 import string
 import tracemalloc
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from ml_lifecycle.api import records
 from ml_lifecycle.api.problems import Problem
 from ml_lifecycle.api.records import LARGEST, WHOLE, Records
 from ml_lifecycle.moments import Moment
-from ml_lifecycle.request_columns import FLIGHT_REQUEST
+from ml_lifecycle.request_columns import FLIGHT_REQUEST, RequestColumn
 from ml_lifecycle.roles import TableRoles
 
 TABLE = candidates.ROLES
@@ -162,3 +163,16 @@ def test_a_place_deep_in_a_large_body_is_found_without_writing_all_others() -> N
     assert found is not None
     assert found[0].endswith("[100000]")
     assert peak < 50 * len(body)
+
+
+@given(st.lists(st.datetimes() | st.none(), min_size=1))
+def test_moments_of_a_wall_clock_are_what_numpy_makes_of_them(values: list[datetime | None]) -> None:
+    column = RequestColumn("at", "moment", Moment.SCHEDULE, "", nullable=True)
+    np.testing.assert_array_equal(records.as_moments(column, values), np.array(values, "datetime64[us]"))
+
+
+def test_moments_with_a_zone_are_in_utc() -> None:
+    column = RequestColumn("at", "moment", Moment.SCHEDULE, "", time_zone="UTC")
+    east = datetime(2013, 12, 20, 23, 5, tzinfo=timezone(timedelta(hours=1)))
+    expected = np.array(["2013-12-20T22:05", "2013-12-20T22:05"], "datetime64[us]")
+    np.testing.assert_array_equal(records.as_moments(column, [east, east.astimezone(UTC)]), expected)

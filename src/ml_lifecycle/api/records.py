@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cached_property
 from http import HTTPStatus
@@ -30,6 +30,9 @@ LONGEST_TEXT = 200
 NAMES_TOLD = 60
 #: Characters of a place in a body.
 LONGEST_PATH = 300
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_LOCAL_EPOCH = _EPOCH.replace(tzinfo=None)
+_NO_MOMENT = int(np.datetime64("NaT").astype(np.int64))
 _SOME_DAY = "2000-01-01T12:00:00"
 _PLACE = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown|missing required) field `(.*)`", re.DOTALL)
@@ -144,14 +147,15 @@ class Records:
     def columns(self, records: Sequence[msgspec.Struct]) -> dict[str, npt.NDArray[Any]]:
         """Turn records into one array per needed column.
 
-        Numbers are float64, which holds every whole number that is allowed; missing ones are NaN.
+        Numbers are float64, which holds every whole number that is allowed; missing ones are NaN. Moments are
+        datetime64 in microseconds, those with a time zone in UTC.
         """
         found: dict[str, npt.NDArray[Any]] = {}
         if self._numbers:
             matrix = np.array([self._numbers_of(record) for record in records], dtype=np.float64).T
             found = {column.name: values for column, values in zip(self._numbers, matrix, strict=True)}
         for column, values in zip(self._others, zip(*map(self._others_of, records), strict=True), strict=True):
-            found[column.name] = np.array(values, dtype=object if column.kind == "text" else "datetime64[us]")
+            found[column.name] = np.array(values, dtype=object) if column.kind == "text" else as_moments(column, values)
         return found
 
     def _problem(self, body: bytes, error: Exception) -> Problem:
@@ -190,6 +194,13 @@ class Records:
         """Make a record that is allowed: the columns' own examples, or the values of a row of the model's example."""
         given = row or {}
         return {column.name: _example_of(column, given.get(column.name)) for column in self.needed}
+
+
+def as_moments(column: RequestColumn, values: Sequence[datetime | None]) -> npt.NDArray[np.datetime64]:
+    """Convert the moments of a column by counting, which is faster than numpy's own conversion."""
+    epoch = _LOCAL_EPOCH if column.time_zone is None else _EPOCH
+    counted = [_NO_MOMENT if value is None else (value - epoch) // _MICROSECOND for value in values]
+    return np.array(counted, dtype=np.int64).view("datetime64[us]")
 
 
 def _example_of(column: RequestColumn, given: Any) -> Any:
