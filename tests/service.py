@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import coverage
+
 import candidates
 from ml_lifecycle.api.model_cache import Current, ModelCache, VersionFacts
 from ml_lifecycle.model_folder import MODEL, ModelFolder
 from ml_lifecycle.model_version import Candidate
 from ml_lifecycle.signing.keys import Keys
-from servers import HOST, Server, answers, free_port, plain_environment
+from servers import HOST, PROJECT, Server, answers, free_port, plain_environment
 
 ALIAS = "production"
 SECONDS = 30
@@ -105,6 +107,7 @@ class Service:
         """What it is set by."""
         return {
             **plain_environment(),
+            **_measured(),
             "API_MODEL": self.model,
             "API_ALIAS": ALIAS,
             "API_TRACKING_URI": self.tracking_uri,
@@ -180,6 +183,13 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
 
 def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+def _measured() -> dict[str, str]:
+    """What has the processes of a service measure coverage, if this one does."""
+    if coverage.Coverage.current() is None:
+        return {}
+    return {"COVERAGE_PROCESS_START": str(PROJECT / "pyproject.toml"), "COVERAGE_FILE": str(PROJECT / ".coverage")}
 
 
 class ProjectService(Service):

@@ -109,7 +109,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def service(registry: Registry, tmp_path: Path) -> Iterator[Service]:
     """Describe a service of the registry; whoever starts it need not stop it."""
     registry.point_to(next(iter(registry.good)))
-    found = Service(tmp_path, registry.keys, tracking_uri=registry.uri)
+    at_full_speed = {"COVERAGE_PROCESS_START": ""}
+    found = Service(tmp_path, registry.keys, tracking_uri=registry.uri, extra=at_full_speed)
     try:
         yield found
     finally:
