@@ -20,13 +20,14 @@ SAMPLE, SEED = 1000, 2013
 
 @dataclass(frozen=True)
 class Subject:
-    """The model that all serve."""
+    """The model that all serve, and the rows that all are asked with: ``requests`` is a file of them."""
 
     name: str
     version: str
     address: str
     tracking_uri: str
     file: Path
+    requests: Path
     rows: Rows
 
 
@@ -55,10 +56,12 @@ def find_subject(folder: Path) -> Subject:
         raise SystemExit(f"No version of '{settings.model}' carries the alias '@{settings.alias}'. {do}")
     with versions.folder(version) as stored:
         model = stored.model()
-    file, requests = folder / "model.onnx", pd.read_parquet(REQUESTS)
+    file, sampled, requests = folder / "model.onnx", folder / "requests.parquet", pd.read_parquet(REQUESTS)
     file.write_bytes(model.content)
-    rows = Rows(model, requests.sample(min(SAMPLE, len(requests)), random_state=SEED))
-    return Subject(settings.model, version.number, f"models:/{settings.model}@{settings.alias}", uri, file, rows)
+    requests = requests.sample(min(SAMPLE, len(requests)), random_state=SEED)
+    requests.to_parquet(sampled)
+    address = f"models:/{settings.model}@{settings.alias}"
+    return Subject(settings.model, version.number, address, uri, file, sampled, Rows(model, requests))
 
 
 def _of_ours(answer: Any) -> Any:
