@@ -37,7 +37,6 @@ from ml_lifecycle.api.settings import Settings, read_settings
 from ml_lifecycle.api.slot import Slot
 from ml_lifecycle.api.upkeep import attempt, repeat
 
-LOG_FOLDER = "log"
 #: Seconds between two looks at the prediction log: whether a segment is to be closed, and what the disk is to confirm.
 LOG_LOOK_SECONDS = 1.0
 #: Until the look at idle connections begins anew, if it ever ends.
@@ -82,14 +81,15 @@ class Service:
         self.slot = Slot()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.reload = Reload(self.settings, self.slot, self.measurements, self.executor)
+        orders = self._orders()
         self.segments = Segments(
-            self.settings.cache / LOG_FOLDER,
+            orders.log,
             f"w{os.getpid()}_{secrets.token_hex(4)}",
             self.settings.log_max_bytes,
             self.settings.log_segment_bytes,
             self.settings.log_seconds,
         )
-        self.attendant = Attendant(self._orders())
+        self.attendant = Attendant(orders)
         refuse = self.settings.log_when_full == "refuse"
         on = self.settings.authentication == "on"
         self.authentication = Authentication(self.settings.key_hashes) if on else None
@@ -105,7 +105,6 @@ class Service:
             cache=settings.cache,
             keys_folder=settings.keys_folder,
             prediction_log=settings.prediction_log,
-            log=settings.cache / LOG_FOLDER,
             reload_seconds=settings.reload_seconds,
         )
 

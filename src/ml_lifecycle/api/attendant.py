@@ -34,7 +34,7 @@ class Orders(BaseModel):
     ``lock`` is the descriptor of the lock it was started with.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     alias: str
