@@ -12,17 +12,21 @@ COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-ve
 # The variables of .env, if there is one, for a command.
 WITH_ENV = set -a && { [ ! -f .env ] || source ./.env; } && set +a &&
 
+# Files of tests side by side, in as many processes.
+WORKERS ?= 2
+PYTEST := pytest --numprocesses $(WORKERS)
+
 run: env  ## From the locked raw data to a registered model and its predictions
 	kedro run
 
 test: env  ## The whole test suite, with coverage
-	pytest
+	$(PYTEST)
 
 test-full: env  ## The main job on all 336,776 flights, in a fresh clone
 	pytest -m full --no-cov
 
-test-fallback: env  ## The tests on servers once more, on SeaweedFS
-	pytest -m "servers and not browser" --object-store weed --no-cov
+test-fallback: env  ## The tests of the object store once more, on SeaweedFS
+	$(PYTEST) -m "servers and not any_store and not browser" --object-store weed --no-cov
 
 test-browser: env  ## MLflow's page of a run and the pages of the service, in Chromium
 	pytest -m browser --no-cov

@@ -31,6 +31,7 @@ HOST = "127.0.0.1"
 OF_SERVERS = ("AWS_", "MLFLOW_", "MINIO_", "MODEL_")
 # Below those that Linux gives to outgoing connections, from 32768 on, the twins included.
 PORTS = range(10_000, 20_000)
+MINIO_USERS = "objects/.minio.sys/"  # where MinIO keeps its own table of users
 TWIN = 10_000  # SeaweedFS also listens on each of its ports plus this
 
 

@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ml_lifecycle import defaults
+from project_copy import PROJECT
 
 TELEMETRY = ("DO_NOT_TRACK", "KEDRO_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS")
 SWITCHES = {
@@ -19,6 +21,7 @@ SWITCHES = {
     "AWS_RETRY_MODE": "standard",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "OMP_WAIT_POLICY": "passive",
 }
 NUMBERS = {  # how patient clients are, which the file decides
     "AWS_MAX_ATTEMPTS",
@@ -168,3 +171,14 @@ class TestLibraries:
         switches["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = False
         seen = in_new_process(f"import ml_lifecycle\nNAMES = {list(EXPECTED)}\n{MLFLOW}")
         assert {**numbers, **switches} == seen
+
+    @pytest.mark.parametrize("command", [["python", "-c", "import ml_lifecycle, sklearn"], ["kedro", "--version"]])
+    @pytest.mark.parametrize(("mine", "told"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+    def test_openmp_reads_it(self, command: list[str], mine: dict[str, str], told: str) -> None:
+        """OpenMP reads its variable when it is loaded, and says so: by then the package has been imported."""
+        program = Path(sys.executable).with_name(command[0])
+        variables = environment(OMP_DISPLAY_ENV="true", **mine)
+        said = subprocess.run(
+            [program, *command[1:]], cwd=PROJECT, env=variables, capture_output=True, text=True, check=True
+        )
+        assert f"OMP_WAIT_POLICY = '{told}'" in said.stderr

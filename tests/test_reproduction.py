@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -98,10 +99,9 @@ class Worktree:
         return place.take_inventory(ENVIRONMENT)
 
 
-@pytest.fixture
-def worktree(run_record: RunRecord, tmp_path: Path) -> Worktree:
-    """Return a place that is ready to be worktree."""
-    tree = tmp_path / "run"
+def new_worktree(run_record: RunRecord, folder: Path) -> Worktree:
+    """Make a place that is ready to be configured."""
+    tree = folder / "run"
     shutil.copytree(PROJECT / "conf", tree / "conf", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(PROJECT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(PROJECT / "pyproject.toml", tree / "pyproject.toml")
@@ -110,29 +110,49 @@ def worktree(run_record: RunRecord, tmp_path: Path) -> Worktree:
     return Worktree(Place(tree, run, Path(sys.prefix), ["training"], TRAINED, HANDED_ON))
 
 
+@pytest.fixture
+def worktree(run_record: RunRecord, tmp_path: Path) -> Worktree:
+    """Return a place that is ready to be configured."""
+    return new_worktree(run_record, tmp_path)
+
+
+PATHS = {
+    "models": "/srv/models",
+    "reporting": "../reporting",
+    "model_input": "s3://team/model_input",
+    "model_output": "${in_project:build/mine}",
+    "raw": str(PROJECT / "data/raw"),
+    "history": "/srv/only/read",
+    "none": None,
+    "nested": {"folder": "data/nested"},
+}
+
+
+@pytest.fixture(scope="class")
+def configured(run_record: RunRecord, tmp_path_factory: pytest.TempPathFactory) -> tuple[Worktree, dict[str, Any]]:
+    """Return a place that is configured, with paths of every kind, and what a run in it would be told and write."""
+    worktree = new_worktree(run_record, tmp_path_factory.mktemp("configured"))
+    store = {"hold": "s3://team/hold.json", "ledger": "s3://team/ledger.json"}
+    told = {"paths": PATHS, "registry": {"model": "another"}, "country": "US", "store": store}
+    worktree.write("globals.yml", told)
+    worktree.write("parameters.yml", {"seed": 5})
+    return worktree, worktree.configure()
+
+
 class TestConfiguration:
     """Where a reproduction writes, and with which parameters."""
 
-    def test_paths_stay_in_the_worktree(self, worktree: Worktree) -> None:
+    def test_paths_stay_in_the_worktree(self, configured: tuple[Worktree, dict[str, Any]]) -> None:
         """A path that is written and leads out of the project becomes one of the worktree; all others stay."""
-        paths = {
-            "models": "/srv/models",
-            "reporting": "../reporting",
-            "model_input": "s3://team/model_input",
-            "model_output": "${in_project:build/mine}",
-            "raw": "/srv/only/read",
-            "none": None,
-            "nested": {"folder": "data/nested"},
-        }
-        worktree.write("globals.yml", {"paths": paths, "registry": {"model": "another"}, "country": "US"})
-        found = worktree.configure()
-        told, tree = found["globals"], worktree.place.tree
+        worktree, found = configured
+        told = found["globals"]
         assert {
-            **paths,
+            **PATHS,
             "models": "build/reproduced/models",
             "reporting": "build/reproduced/reporting",
             "model_input": "build/reproduced/model_input",
-            "model_output": str(tree / "build/mine"),
+            "model_output": str(worktree.place.tree / "build/mine"),
+            "raw": "data/raw",  # a path of the caller's project: in the worktree the recorded raw data are restored
             "feature": "data/04_feature",
         }.items() <= told["paths"].items()
         assert ("another", "US", "build/reproduced/history") == (
@@ -143,21 +163,13 @@ class TestConfiguration:
         assert "build/reproduced/models/model.onnx" == found["written"]["onnx_model"]["filepath"]
         assert "build/reproduced/model_input/model_input.parquet" == found["written"]["model_input"]["filepath"]
 
-    def test_paths_of_the_callers_project_are_those_of_the_worktree(self, worktree: Worktree) -> None:
-        """There the raw data of the record are restored."""
-        worktree.write("globals.yml", {"paths": {"raw": str(PROJECT / "data/raw")}})
-        assert "data/raw" == worktree.configure()["globals"]["paths"]["raw"]
-
-    def test_the_recorded_parameters(self, worktree: Worktree) -> None:
+    def test_the_recorded_parameters(self, configured: tuple[Worktree, dict[str, Any]]) -> None:
         """Not those of the files; and runs and locks are the worktree's own."""
-        worktree.write("parameters.yml", {"seed": 5})
-        worktree.write("globals.yml", {"store": {"hold": "s3://team/hold.json", "ledger": "s3://team/ledger.json"}})
-        told = worktree.configure()["globals"]
-        assert {"credentials": None, "hold": None, "ledger": None} == told["store"]
-        written = {name: yaml.safe_load((worktree.place.conf / name).read_text(encoding="utf-8")) for name in FILES}
-        assert worktree.place.run.parameters == written["parameters.yml"]
-        uri = written["mlflow.yml"]["server"]["mlflow_tracking_uri"]
-        assert f"sqlite:///{worktree.place.tree}/mlflow.db" == uri
+        place, found = configured[0].place, configured[1]
+        assert {"credentials": None, "hold": None, "ledger": None} == found["globals"]["store"]
+        written = {name: yaml.safe_load((place.conf / name).read_text(encoding="utf-8")) for name in FILES}
+        assert place.run.parameters == written["parameters.yml"]
+        assert f"sqlite:///{place.tree}/mlflow.db" == written["mlflow.yml"]["server"]["mlflow_tracking_uri"]
 
     def test_another_store_gets_a_folder_of_its_own(self, worktree: Worktree, monkeypatch: pytest.MonkeyPatch) -> None:
         """What an environment has in its bucket is not touched; raw data stay files; keys are no part of the files."""
@@ -178,36 +190,29 @@ class TestConfiguration:
         with pytest.raises(ReproductionError, match=r"'minio' cannot be opened: .*AWS_ACCESS_KEY_ID.* \.env\.example"):
             store_of(PROJECT, "minio", "reproduce/1-ab")
 
-    @pytest.mark.parametrize(
-        ("entry", "named"),
-        [
-            ({"type": "json.JSONDataset", "filepath": "/srv/own.json"}, "/srv/own.json"),
-            ({"type": "json.JSONDataset", "filepath": "../own.json"}, "../own.json"),
-            ({"type": "json.JSONDataset", "filepath": "s3://team/own.json"}, "s3://team/own.json"),
-            ({"type": "partitions.PartitionedDataset", "path": "/srv/own", "dataset": "json.JSONDataset"}, "/srv/own"),
-            (
-                {
-                    "type": "kedro_mlflow.io.artifacts.MlflowArtifactDataset",
-                    "dataset": {
-                        "type": "kedro.io.CachedDataset",
-                        "dataset": {"type": "json.JSONDataset", "filepath": "/srv/own.json"},
-                    },
-                },
-                "/srv/own.json",
+    def test_datasets_written_elsewhere_are_refused(self, worktree: Worktree) -> None:
+        """A catalog that names addresses of its own, in any shape, would be written to: all of them are named."""
+        json = "json.JSONDataset"
+        deep = {"type": "kedro.io.CachedDataset", "dataset": {"type": json, "filepath": "/srv/deep.json"}}
+        elsewhere: dict[str, tuple[dict[str, Any], str]] = {
+            "evaluation": ({"type": json, "filepath": "/srv/own.json"}, "/srv/own.json"),
+            "training_record": ({"type": json, "filepath": "../own.json"}, "../own.json"),
+            "table_roles": ({"type": json, "filepath": "s3://team/own.json"}, "s3://team/own.json"),
+            "data_report": ({"type": "partitions.PartitionedDataset", "path": "/srv/own", "dataset": json}, "/srv/own"),
+            "data_record": (
+                {"type": "kedro_mlflow.io.artifacts.MlflowArtifactDataset", "dataset": deep},
+                "/srv/deep.json",
             ),
-            ({"type": "pandas.SQLTableDataset", "table_name": "own", "credentials": "shop"}, "pandas.SQLTableDataset"),
-        ],
-    )
-    def test_a_dataset_written_elsewhere_is_refused(
-        self, worktree: Worktree, entry: dict[str, Any], named: str
-    ) -> None:
-        """A catalog that names an address of its own, in any shape, would be written to."""
-        worktree.write("catalog/own.yaml", {"evaluation": entry})
-        with pytest.raises(
-            ReproductionError, match=r"would write outside of the reproduction: 'evaluation' \("
-        ) as error:
+            "model_input": (
+                {"type": "pandas.SQLTableDataset", "table_name": "own", "credentials": "shop"},
+                "pandas.SQLTableDataset",
+            ),
+        }
+        worktree.write("catalog/own.yaml", {name: entry for name, (entry, _) in elsewhere.items()})
+        with pytest.raises(ReproductionError, match="would write outside of the reproduction: ") as error:
             worktree.configure()
-        assert f"'evaluation' ({named})" in error.value.message
+        named = re.findall(r"'(\w+)' \(([^)]+)\)", error.value.message)
+        assert sorted((name, address) for name, (_, address) in elsewhere.items()) == sorted(named)
 
     def test_a_pattern_that_leads_elsewhere_is_refused(self, worktree: Worktree) -> None:
         """Also where the catalog names no dataset, but a pattern of names."""

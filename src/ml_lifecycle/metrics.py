@@ -34,15 +34,19 @@ class Scored:
 
     labels: Float
     scores: Float
+    errors: Float  # what is promised less what happened
+    losses: Float  # negative logarithm of the probability of what happened
     rank: Int  # 0 for the highest score; equal scores share a rank
     bins: Int  # calibration bin, by quantiles of the scores
 
     @classmethod
     def of(cls, labels: npt.ArrayLike, scores: npt.ArrayLike, bins: int) -> "Scored":
-        """Sort once; ``bins`` is the number of calibration bins."""
-        probabilities = np.asarray(scores, dtype=np.float64)
-        rank = np.unique(-probabilities, return_inverse=True)[1]
-        return cls(np.asarray(labels, dtype=np.float64), probabilities, rank, _quantile_bins(probabilities, bins))
+        """Do once what no weight changes: sort, take logarithms. ``bins`` is the number of calibration bins."""
+        happened, promised = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+        clipped = np.clip(promised, _SMALLEST, 1 - _SMALLEST)
+        losses = -np.log(np.where(happened == 1, clipped, 1 - clipped))
+        rank = np.unique(-promised, return_inverse=True)[1]
+        return cls(happened, promised, promised - happened, losses, rank, _quantile_bins(promised, bins))
 
     def metrics(self, weights: Float) -> dict[str, float]:
         """Compute all of ``METRICS`` with n weights, as scikit-learn does with ``sample_weight``.
@@ -54,17 +58,15 @@ class Scored:
         negative = np.bincount(self.rank, weights * (1 - self.labels))
         positives, negatives = np.cumsum(positive), np.cumsum(negative)
         total = weights.sum()
-        clipped = np.clip(self.scores, _SMALLEST, 1 - _SMALLEST)
-        losses = -np.log(np.where(self.labels == 1, clipped, 1 - clipped))
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw or a slice without a class: NaN
             pairs = positives[-1] * negatives[-1]
             precision = positives / (positives + negatives)
             return {
                 "roc_auc": float((negative * (positives - positive / 2)).sum() / pairs),
                 "average_precision": float(np.nansum(positive * precision) / positives[-1]),
-                "log_loss": float((weights * losses).sum() / total),
-                "brier": float((weights * (self.scores - self.labels) ** 2).sum() / total),
-                "calibration_gap": float((weights * (self.scores - self.labels)).sum() / total),
+                "log_loss": float((weights * self.losses).sum() / total),
+                "brier": float((weights * self.errors**2).sum() / total),
+                "calibration_gap": float((weights * self.errors).sum() / total),
             }
 
     def confusion(self, weights: Float, threshold: float) -> dict[str, float]:

@@ -38,8 +38,9 @@ def deviations(lock: str) -> dict[str, str]:
     installed: dict[str, str] = {}
     for found in metadata.distributions():
         with contextlib.suppress(FileNotFoundError):  # pip has left a folder behind
-            if "Name" in found.metadata and "Version" in found.metadata:
-                installed.setdefault(_plain(found.metadata["Name"]), found.version)  # Python imports the first of two
+            described = found.metadata  # read from its file each time
+            if "Name" in described and "Version" in described:
+                installed.setdefault(_plain(described["Name"]), described["Version"])  # Python imports the first of two
     return {
         name: installed[name]
         for name, versions in sorted(locked.items())

@@ -20,7 +20,7 @@ from tampering import (
     a_metric,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.integration, pytest.mark.any_store, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from project_copy import MODEL
 from servers import Stack, Workplace
 from service import ProjectService
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.integration, pytest.mark.any_store, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")

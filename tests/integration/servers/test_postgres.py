@@ -11,7 +11,7 @@ import servers
 from project_copy import MODEL
 from servers import Stack, Workplace
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.integration, pytest.mark.any_store, pytest.mark.filterwarnings("default")]
 
 
 def test_the_lifecycle_on_postgresql(

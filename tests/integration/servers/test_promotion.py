@@ -10,7 +10,7 @@ import promotion_story
 import servers
 from servers import Stack, Workplace
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.integration, pytest.mark.any_store, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from project_copy import MODEL, ProjectCopy
 from servers import Stack, Workplace
 from tampering import STAGE
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.integration, pytest.mark.any_store, pytest.mark.filterwarnings("default")]
 
 
 def test_made_on_servers_and_again_on_files(remote_run: Workplace, stack: Stack, tmp_path: Path) -> None:
