@@ -1,6 +1,7 @@
 """Real servers on loopback, started and stopped by tests and benchmarks: object store, tracking server, database."""
 
 import contextlib
+import json
 import os
 import pwd
 import secrets
@@ -225,6 +226,7 @@ def _weed(binary: str, folder: Path) -> ObjectStore:
     root = Keys("administrator")
     names = ("s3", "master", "volume", "filer", "admin")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
+    endpoint, master = f"http://{HOST}:{ports['s3']}", f"{HOST}:{ports['master']}"
     (folder / "objects").mkdir(exist_ok=True)
     server = Server(
         [binary, "mini", f"-dir={folder / 'objects'}", f"-ip={HOST}", f"-ip.bind={HOST}"]
@@ -233,9 +235,20 @@ def _weed(binary: str, folder: Path) -> ObjectStore:
         + ["-s3.autoCreateBucket=false", "-webdav=false", "-admin.ui=false"],
         {**plain_environment(), "AWS_ACCESS_KEY_ID": root.key, "AWS_SECRET_ACCESS_KEY": root.secret},
         folder / "object-store.log",
-        lambda: answers(f"http://{HOST}:{ports['s3']}/"),
+        lambda: answers(endpoint) and _has_all_volumes(master, folder / "objects"),
     )
-    return ObjectStore("weed", f"http://{HOST}:{ports['s3']}", root, server, binary, f"{HOST}:{ports['master']}")
+    return ObjectStore("weed", endpoint, root, server, binary, master)
+
+
+def _has_all_volumes(master: str, objects: Path) -> bool:
+    """Whether SeaweedFS's master has been told of every volume on disk: until then, what lies in one cannot be read."""
+    try:
+        with urllib.request.urlopen(f"http://{master}/dir/status", timeout=5) as answer:
+            centers = json.load(answer)["Topology"]["DataCenters"] or []
+    except OSError:
+        return False
+    nodes = [node for center in centers for rack in center["Racks"] for node in rack["DataNodes"]]
+    return bool(nodes) and sum(node["Volumes"] for node in nodes) >= len([*objects.rglob("*.dat")])
 
 
 def _find_minio() -> str | None:
