@@ -501,6 +501,16 @@ class TestMaterialise:
         materialise(repository, commit, tmp_path / "tree", None)
         assert before == tree_of(tmp_path / "tree")
 
+    def test_writes_the_folder_that_is_asked_for(self, repository: Path, tmp_path: Path) -> None:
+        """A project may be a folder of a larger repository: its files only, by their names in it."""
+        (repository / "team/project").mkdir(parents=True)
+        _write("team/project/its.py", b"y = 1\n")(repository)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "--message", "Project")
+        (tmp_path / "tree").mkdir()
+        materialise(repository / "team/project", describe(repository).commit, tmp_path / "tree", None)
+        assert ["its.py"] == [path.name for path in (tmp_path / "tree").iterdir()]
+
     @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
     def test_writes_the_changes_on_top(self, repository: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
         """With its changes, the tree is the one they were made in."""

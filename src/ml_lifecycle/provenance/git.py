@@ -2,12 +2,10 @@
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -154,8 +152,11 @@ def materialise(project: Path, commit: str, folder: Path, patch: bytes | None) -
     Raises:
         ProvenanceError: there is no such commit, or the changes do not fit it.
     """
-    with tarfile.open(fileobj=io.BytesIO(_git(project, "archive", "--format=tar", commit))) as archive:
-        archive.extractall(folder, filter="data")
+    repository = _git(project, "rev-parse", "--absolute-git-dir").decode().removesuffix("\n")
+    with tempfile.TemporaryDirectory() as place:
+        index = {"GIT_INDEX_FILE": str(Path(place) / "index")}
+        _git(project, "read-tree", f"{commit}:./", **index)  # the project may be a folder of the repository
+        _git(folder, f"--git-dir={repository}", f"--work-tree={folder.resolve()}", "checkout-index", "--all", **index)
     if patch:
         apply(folder, patch)
 
