@@ -234,7 +234,7 @@ def test_a_dirty_version_is_made_again_with_its_changes(
     (finished_project.path / "notes.md").unlink()
     found = made_again(finished_project, "2")
     tags = MlflowClient(finished_project.tracking_uri).get_model_version(MODEL, "2").tags
-    assert (Answer.YES, {tags["git.diff_sha256"]}) == (found.answer, found_for(found, "changes to it"))
+    assert (Answer.YES, {tags["git.diff_sha256"]}) == (found.answer, found_for(found, "changes to it")), found
     assert "true" == tags["git.dirty"]
 
 
@@ -245,7 +245,7 @@ def test_data_of_another_commit(finished_project: ProjectCopy, made_again: Calla
     finished_project.commit()
     finished_project.run("kedro", "run", "--env", "test", "--pipelines", "training")
     found = made_again(finished_project, "2")
-    assert (Answer.YES, 2) == (found.answer, len(found_for(found, "commit")))
+    assert (Answer.YES, 2) == (found.answer, len(found_for(found, "commit"))), found
 
 
 def _fails(place: Place, python: str | None) -> None:
