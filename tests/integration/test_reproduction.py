@@ -1,5 +1,6 @@
 """`kedro model reproduce`: equal where nothing was changed, and not equal, by name, where one thing was."""
 
+import contextlib
 import json
 import subprocess
 import zipfile
@@ -11,12 +12,13 @@ import yaml
 from mlflow import MlflowClient
 
 from ml_lifecycle.gate import Answer
+from ml_lifecycle.registry import versions
 from ml_lifecycle.reproduction import outcome, raw_data, virtual_environment
 from ml_lifecycle.reproduction.outcome import Verdict, verdict
 from ml_lifecycle.reproduction.place import ENVIRONMENT, Place
-from ml_lifecycle.reproduction.reproduction import Reproduction
-from project_copy import MODEL, Lifecycle, ProjectCopy, finished
-from remaking import make_again, reproduction
+from ml_lifecycle.reproduction.reproduction import Reproduction, new_root
+from ml_lifecycle.workspace import open_workspace
+from project_copy import MODEL, Lifecycle, ProjectCopy, finished, inside
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
@@ -37,6 +39,17 @@ def files_of(project: ProjectCopy) -> dict[str, bytes]:
     found = [path for root in roots for path in project.path.glob(root)]
     files = [file for path in found for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     return {str(file): file.read_bytes() for file in files if "__pycache__" not in file.parts}
+
+
+@contextlib.contextmanager
+def reproduction(project: ProjectCopy, version: str) -> Iterator[Reproduction]:
+    """Open a reproduction of a version inside this process."""
+    from kedro.framework.startup import bootstrap_project
+
+    with inside(project):
+        bootstrap_project(project.path)
+        with open_workspace("test") as workspace, versions.folder(workspace.find(version)) as folder:
+            yield Reproduction(project.path, folder, new_root(project.path, version), say=lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +201,20 @@ def _dvc(place: Place, *arguments: str) -> None:
 
 
 @pytest.fixture
-def made_again(prepared: tuple[Reproduction, Place]) -> Callable[..., Verdict]:
+def made_again(prepared: tuple[Reproduction, Place], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verdict]:
     """Return a function: reproduce a version in the environment that was built for the controls, with the same lock."""
-    return lambda project, version: make_again(project, version, prepared[1].venv)
+    built = prepared[1].venv
+
+    def use(place: Place, python: str | None) -> None:
+        if not place.venv.exists():
+            place.venv.symlink_to(built)
+
+    def run(project: ProjectCopy, version: str) -> Verdict:
+        monkeypatch.setattr(virtual_environment, "build", use)
+        with reproduction(project, version) as job:
+            return job.reproduce(keep=False)
+
+    return run
 
 
 def found_for(verdict: Verdict, what: str) -> set[str]:
