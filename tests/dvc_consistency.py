@@ -11,6 +11,8 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import CatalogConfigResolver
 from kedro.pipeline import Pipeline
 
+from ml_lifecycle.settings import CONFIG_LOADER_ARGS
+
 PROJECT = Path(__file__).parents[1]
 PACKAGE = "ml_lifecycle"
 
@@ -49,13 +51,13 @@ class Project:
 
 
 def catalog_of(environment: str, conf: Path = PROJECT / "conf") -> dict[str, Any]:
-    """Read the catalog of an environment, with paths relative to the project."""
+    """Read the catalog of an environment."""
     loader = OmegaConfigLoader(
         conf_source=str(conf),
         env=environment,
         base_env="base",
         default_run_env="base",
-        custom_resolvers={"in_project": str},
+        custom_resolvers=CONFIG_LOADER_ARGS["custom_resolvers"],  # a process has one resolver of a name: the first
         merge_strategy={"globals": "soft"},
     )
     return dict(loader["catalog"])
