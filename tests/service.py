@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -161,6 +162,14 @@ class Service:
     def get(self, path: str, **headers: str) -> Answer:
         """Ask for something."""
         return self._ask(urllib.request.Request(f"{self.url}{path}", headers=_named(headers)))
+
+    def confirmed(self, path: str) -> dict[str, Any]:
+        """What /ready or /model tells as soon as the registry stands behind it: a model may answer a moment earlier."""
+        deadline = time.monotonic() + SECONDS
+        while (told := self.get(path).json)["source"] != "registry":
+            assert time.monotonic() < deadline, told
+            time.sleep(0.05)
+        return dict(told)
 
     def post(self, path: str, content: Any, **headers: str) -> Answer:
         """Send something, as JSON unless it is bytes already."""
