@@ -52,14 +52,8 @@ class Project:
 
 def catalog_of(environment: str, conf: Path = PROJECT / "conf") -> dict[str, Any]:
     """Read the catalog of an environment."""
-    loader = OmegaConfigLoader(
-        conf_source=str(conf),
-        env=environment,
-        base_env="base",
-        default_run_env="base",
-        custom_resolvers=CONFIG_LOADER_ARGS["custom_resolvers"],  # a process has one resolver of a name: the first
-        merge_strategy={"globals": "soft"},
-    )
+    without_local = {**CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    loader = OmegaConfigLoader(conf_source=str(conf), env=environment, **without_local)
     return dict(loader["catalog"])
 
 

@@ -168,7 +168,7 @@ class Service:
         deadline = time.monotonic() + SECONDS
         while (told := self.get(path).json)["source"] != "registry":
             assert time.monotonic() < deadline, told
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two questions
         return dict(told)
 
     def post(self, path: str, content: Any, **headers: str) -> Answer:

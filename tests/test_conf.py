@@ -15,6 +15,7 @@ import pytest
 import yaml
 from kedro.io import CatalogConfigResolver
 from kedro.pipeline import Node, Pipeline
+from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -486,6 +487,12 @@ class TestMake:
         """The targets that people rely on are there."""
         relied_on = {"run", "test", "lint", "lock", "ui", "viz", "notebook", "bench", "env", "clean", "help"}
         assert relied_on <= set(rules(makefile))
+
+
+def test_paths_in_the_project_are_absolute_after_a_look_at_the_catalog() -> None:
+    """Kedro keeps the first resolver of a name in a process: what these tests load with is what later runs get."""
+    catalog_of("base")
+    assert str(PROJECT / "mlruns") == OmegaConf.create({"path": "${in_project:mlruns}"}).path
 
 
 def test_compiled_python_is_no_dependency_of_a_stage() -> None:
