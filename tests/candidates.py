@@ -34,8 +34,9 @@ from ml_lifecycle.provenance.record import (
     digest_of_parameters,
     digest_of_probe,
 )
-from ml_lifecycle.registry import records, versions
-from ml_lifecycle.registry.versions import REQUIREMENTS, Version
+from ml_lifecycle.registry import records, registration, versions
+from ml_lifecycle.registry.registration import REQUIREMENTS
+from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.roles import TableRoles
 from ml_lifecycle.signing.keys import Keys, make_pair
 from mlflow_store import own_mlflow
@@ -237,7 +238,7 @@ class World:
         here = mlflow.active_run().info.experiment_id
         with mlflow.start_run(nested=True, experiment_id=here):
             pins = lock(self.folder)
-            number = versions.register(NAME, made or candidate(), pins, keys or self.keys)
+            number = registration.register(NAME, made or candidate(), pins, keys or self.keys)
         return versions.find(NAME, number)
 
     def table(self, name: str) -> pd.DataFrame:

@@ -30,3 +30,14 @@ def own_mlflow(folder: Path) -> Iterator[MlflowClient]:
             yield MlflowClient()
     finally:
         mlflow.set_tracking_uri(None)
+
+
+def stored(folder: Path) -> Path:
+    """Find the only folder that the artifact store keeps of a model."""
+    (model,) = (folder / "artifacts").rglob("model.onnx")
+    return model.parent
+
+
+def another_run() -> mlflow.ActiveRun:
+    """Start a run beside the open one; without its experiment, artifacts would go into the current folder."""
+    return mlflow.start_run(nested=True, experiment_id=mlflow.active_run().info.experiment_id)

@@ -40,7 +40,7 @@ from ml_lifecycle.provenance.record import (
     raw_input_tags,
     run_tags,
 )
-from ml_lifecycle.registry import records, runs, versions
+from ml_lifecycle.registry import records, registration, runs, versions
 from ml_lifecycle.registry.runs import RunFacts
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing import signature
@@ -135,7 +135,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         mlflow.log_param("model", "{}")
         mlflow.log_metrics({name: figure["value"] for name, figure in track_metrics(made.evaluation).items()})
         made = dataclasses.replace(made, provenance=record)
-        number = versions.register(NAME, made, candidates.lock(folder), registrar.keys)
+        number = registration.register(NAME, made, candidates.lock(folder), registrar.keys)
         promotion.promote_first(registrar, number, "any_tree", PARAMETERS)
         version = versions.find(NAME, number)
         with versions.folder(version) as stored:
@@ -487,7 +487,7 @@ class TestDecisions:
         made = candidates.candidate(dirty=True, decisions={})
         with mlflow.start_run(nested=True, experiment_id=mlflow.active_run().info.experiment_id):
             lock = candidates.lock(world.folder.parent)
-            number = versions.register("another_model", made, lock, registrar.keys)
+            number = registration.register("another_model", made, lock, registrar.keys)
             promotion.promote_first(registrar, number, "any_tree", PARAMETERS)
         findings = chain.audit(world.project, registrar, versions.find("another_model", number))
         (decisions,) = [found for found in findings if found.link == "decisions"]

@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from kedro.io import AbstractDataset, DataCatalog
 
 from dvc_consistency import catalog_of
-from ml_lifecycle import prediction_log, request_id, schemas
+from ml_lifecycle import prediction_columns, prediction_log, request_id, schemas
 from ml_lifecycle.pipelines.serving.nodes import log_predictions
 from ml_lifecycle.prediction_log import Prediction, PredictionLogError, RequestIdError
 
@@ -77,7 +77,7 @@ def test_a_prediction_has_every_column_of_the_contract() -> None:
     """What is read back is what the contract has, and then what only a service logs."""
     columns = list(schemas.Predictions.to_schema().columns)
     of_services = ["threshold", "protocol", "correlation_id", "inputs"]
-    assert [*columns, *of_services] == list(Prediction.model_fields) == prediction_log.SCHEMA.names
+    assert [*columns, *of_services] == list(Prediction.model_fields) == prediction_columns.SCHEMA.names
 
 
 @pytest.mark.parametrize("place", ["{folder}", "{folder}/", "file://{folder}", "memory://{folder}"])

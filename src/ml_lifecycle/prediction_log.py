@@ -2,9 +2,9 @@
 
 ``date=YYYY-MM-DD`` folders hold Parquet files of two writers. A batch run adds one file, with the columns of
 `ml_lifecycle.schemas.Predictions`; its inputs are tables of the catalog. The service adds one for each segment of its
-own log (`ml_lifecycle.api.log_shipping`), seconds after the answers, with all columns of `SCHEMA`. Others may write
-there, too: what is read are files that end in ``.parquet``, and of their columns those that `Prediction` names; one
-that a file lacks is None.
+own log (`ml_lifecycle.api.log_shipping`), seconds after the answers, with all of `ml_lifecycle.prediction_columns`.
+Others may write there, too: what is read are files that end in ``.parquet``, and of their columns those that
+`Prediction` names; one that a file lacks is None.
 """
 
 from collections.abc import Mapping
@@ -18,24 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml_lifecycle import request_id as ids
 from ml_lifecycle.errors import LifecycleError
-
-#: What the service writes, and what is read of any file.
-SCHEMA = pa.schema(
-    {
-        "request_id": pa.string(),
-        "request_key": pa.string(),
-        "probability": pa.float64(),
-        "decision": pa.string(),
-        "model_name": pa.string(),
-        "model_version": pa.string(),
-        "model_digest": pa.string(),
-        "scored_at": pa.timestamp("us", "UTC"),
-        "threshold": pa.float64(),
-        "protocol": pa.string(),
-        "correlation_id": pa.string(),
-        "inputs": pa.string(),
-    }
-)
+from ml_lifecycle.prediction_columns import SCHEMA
 
 
 class RequestIdError(LifecycleError):
@@ -74,7 +57,7 @@ def _rows(url: str, folder: str, request_id: str, options: Mapping[str, Any]) ->
     day = f"{log}/{folder}"
     files.invalidate_cache(day)  # another process may have added to it
     paths = [path for path in files.find(day) if path.endswith(".parquet")]
-    table = ds.dataset(paths, schema=SCHEMA, filesystem=files, format="parquet")
+    table = ds.dataset(paths, schema=pa.schema(SCHEMA), filesystem=files, format="parquet")
     try:
         return list(table.to_table(filter=ds.field("request_id") == request_id).to_pylist())
     except pa.ArrowException as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from ml_lifecycle import prediction_log
 from ml_lifecycle.api import log_entry, log_segments, log_shipping
 from ml_lifecycle.api.log_entry import Entry
 from ml_lifecycle.api.log_shipping import Shipped, ship
+from ml_lifecycle.prediction_columns import SCHEMA
 from ml_lifecycle.prediction_log import Prediction
 
 TESTS = Path(log_writer.__file__).parent
@@ -58,7 +60,7 @@ def files_in(log: Path) -> list[str]:
 def ids_in(log: Path) -> list[str]:
     """The ids that a reader finds in all files of a log, sorted; one that is there twice is here twice."""
     paths = [str(file) for file in log.rglob("*.parquet")]
-    table = ds.dataset(paths, schema=prediction_log.SCHEMA, format="parquet").to_table(columns=["request_id"])
+    table = ds.dataset(paths, schema=pa.schema(SCHEMA), format="parquet").to_table(columns=["request_id"])
     return sorted(table["request_id"].to_pylist())
 
 
@@ -136,7 +138,7 @@ class TestAnswers:
         write(folder, entry(0))
         ship(folder, str(log))
         (file,) = log.rglob("*.parquet")
-        assert pq.read_schema(file).equals(prediction_log.SCHEMA)
+        assert pq.read_schema(file).equals(pa.schema(SCHEMA))
         assert {"ZSTD"} == {pq.read_metadata(file).row_group(0).column(n).compression for n in range(12)}
 
     def test_more_than_one_piece(self, folder: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

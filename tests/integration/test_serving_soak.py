@@ -18,6 +18,7 @@ from typing import Any
 
 import mlflow
 import psutil
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from mlflow import MlflowClient
@@ -26,11 +27,11 @@ import candidates
 import load as loads
 from candidates import NAME, World
 from load import Answers, Row, Told, Version, load
-from ml_lifecycle import prediction_log
 from ml_lifecycle.api.log_segments import segments_in
 from ml_lifecycle.api.log_shipping import ship
 from ml_lifecycle.api.model_cache import ModelCache
 from ml_lifecycle.model_folder import MODEL
+from ml_lifecycle.prediction_columns import SCHEMA
 from servers import HOST, Server, answers, free_port, plain_environment
 from service import ALIAS, Service
 
@@ -194,7 +195,7 @@ def _logged(service: Service) -> list[Row]:
     shipped = ship(service.cache / "log", str(service.log_folder))
     assert (shipped.open, shipped.waiting, shipped.torn, shipped.damaged) == (0, 0, 0, 0)
     columns = "request_id request_key inputs probability decision model_version model_digest threshold correlation_id"
-    files = ds.dataset(service.log_folder, schema=prediction_log.SCHEMA, format="parquet")
+    files = ds.dataset(service.log_folder, schema=pa.schema(SCHEMA), format="parquet")
     table = files.to_table(columns=columns.split())
     return list(itertools.starmap(Row, zip(*(column.to_pylist() for column in table.columns), strict=True)))
 

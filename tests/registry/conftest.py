@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 import candidates
-from ml_lifecycle.registry import versions
+from ml_lifecycle.registry import registration, versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing.keys import SIGNING_KEY, VERIFYING_KEYS, Keys
 from mlflow_store import own_mlflow
@@ -41,6 +41,6 @@ def keys(tmp_path: Path) -> Keys:
 @pytest.fixture
 def version(client: MlflowClient, lock: Path, keys: Keys) -> Version:
     """Register a version that has the alias @production."""
-    number = versions.register(candidates.NAME, candidates.candidate(), lock, keys)
+    number = registration.register(candidates.NAME, candidates.candidate(), lock, keys)
     client.set_registered_model_alias(candidates.NAME, "production", number)
     return versions.find(candidates.NAME, number)

@@ -14,7 +14,7 @@ import candidates
 from candidates import NAME
 from ml_lifecycle import whoami
 from ml_lifecycle.errors import RegistryError
-from ml_lifecycle.registry import records, versions
+from ml_lifecycle.registry import records, registration, versions
 from ml_lifecycle.registry.versions import Version
 from ml_lifecycle.signing.keys import Keys
 
@@ -64,7 +64,7 @@ def test_by_kind_and_version(client: MlflowClient, lock: Path, keys: Keys) -> No
     """Kinds, and versions 1 and 10 that one run made, are kept apart."""
     for n in range(10):
         model = candidates.small_model((n + 1) / 20)
-        versions.register(NAME, candidates.candidate(model), lock, keys)
+        registration.register(NAME, candidates.candidate(model), lock, keys)
     first, tenth = versions.find(NAME, "1"), versions.find(NAME, "10")
     assert first.run_id == tenth.run_id
     for version in (first, tenth):

@@ -17,6 +17,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,24 @@ import click
 import fsspec
 import fsspec.asyn
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
+from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
+from arro3.io import write_parquet
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from ml_lifecycle import faults, prediction_log, request_id
+from ml_lifecycle import faults, request_id
 from ml_lifecycle.api import log_entry, log_segments
 from ml_lifecycle.api.log_entry import Entry
+from ml_lifecycle.prediction_columns import MOMENT, SCHEMA
 
 #: A store that does not answer is given up soon, in seconds: there is a next time.
 _GIVE_UP_SOON = {"connect_timeout": 5, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 1}}
 #: The same for one whole file. Without it nothing ends an upload to a store that takes the connection and says nothing:
 #: aiohttp waits for the `100 Continue` that botocore asks for without looking at its timeouts.
 _UPLOAD_SECONDS = 60.0
-#: Rows are turned into Parquet in pieces of this size, in bytes of their inputs, so that memory stays bounded.
+#: Rows become columns, which take less memory, in pieces of this size, in bytes of their inputs.
 _PIECE_BYTES = 4 * 2**20
+_EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,17 @@ def _rows_of(entry: Entry) -> Iterator[tuple[str, dict[str, Any]]]:
         yield request_id.folder_of(request_id.day_of(name)), {**row, **common, "inputs": inputs}
 
 
+def _array(values: list[Any], type_: DataType) -> Array:
+    if type_ == MOMENT:
+        return Array([(moment - _EPOCH) // _MICROSECOND for moment in values], DataType.int64()).cast(MOMENT)
+    return Array(values, type_)
+
+
 class _Day:
     """The Parquet file of one segment and one day, in memory."""
 
     def __init__(self) -> None:
-        self._file = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._file, prediction_log.SCHEMA, compression="zstd")
+        self._batches: list[RecordBatch] = []
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
@@ -105,12 +113,15 @@ class _Day:
 
     def content(self) -> bytes:
         self._flush()
-        self._writer.close()
-        return self._file.getvalue()
+        file = io.BytesIO()
+        write_parquet(RecordBatchReader.from_batches(SCHEMA, self._batches), file, compression="zstd(1)")
+        return file.getvalue()
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, prediction_log.SCHEMA))
+            named = zip(SCHEMA.names, SCHEMA.types, strict=True)
+            columns = [_array([row[name] for row in self._rows], type_) for name, type_ in named]
+            self._batches.append(RecordBatch.from_arrays(columns, schema=SCHEMA))
         self._rows, self._bytes = [], 0
 
 

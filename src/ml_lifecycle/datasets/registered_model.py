@@ -10,7 +10,7 @@ from ml_lifecycle.alias_history import AliasHistory
 from ml_lifecycle.model_version import Candidate, ModelVersion
 from ml_lifecycle.parameters import RegistryOptions
 from ml_lifecycle.promotion import Registrar
-from ml_lifecycle.registry import versions
+from ml_lifecycle.registry import registration, versions
 from ml_lifecycle.signing.keys import Keys
 
 
@@ -49,7 +49,7 @@ class RegisteredModelDataset(AbstractDataset[Candidate, ModelVersion]):
 
     def save(self, data: Candidate) -> None:
         """Register the candidate in the active MLflow run."""
-        number = versions.register(self.name, data, self._lock, self.keys)
+        number = registration.register(self.name, data, self._lock, self.keys)
         promotion.promote_first(self.registrar(), number, self.options.promote_first, data.provenance.run.parameters)
 
     def load(self) -> ModelVersion:
