@@ -1,6 +1,7 @@
 """The state of the code."""
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -23,6 +24,7 @@ from ml_lifecycle.provenance.git import (
     materialise,
     remove_worktree,
 )
+from ml_lifecycle.provenance.record import GitState
 
 NOTHING = hashlib.sha256().hexdigest()
 
@@ -487,6 +489,44 @@ class TestCommit:
         assert [True, False, False, False] == [
             holds(repository, commit) for commit in (describe(repository).commit, "0" * 40, blob, "word")
         ]
+
+
+CLEAN = {"commit": "0a" * 20, "dirty": False, "diff_sha256": NOTHING}
+
+
+class TestBaked:
+    """What the builder of an image said stands in for the repository that it lacks."""
+
+    def test_is_taken(self, tmp_path: Path) -> None:
+        """Commit and changes are those that the builder named."""
+        (tmp_path / "code.json").write_text(json.dumps(CLEAN), encoding="utf-8")
+        assert GitState(**CLEAN) == describe(tmp_path)
+
+    def test_a_repository_goes_before_it(self, repository: Path) -> None:
+        """In a clone a file of this name is a new file like any other."""
+        (repository / "code.json").write_text(json.dumps(CLEAN), encoding="utf-8")
+        state = describe(repository)
+        assert (git(repository, "rev-parse", "HEAD"), True) == (state.commit, state.dirty)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"commit": ""},
+            {"commit": "main"},
+            {"commit": "0A" * 20},
+            {"diff_sha256": ""},
+            {"dirty": True},
+            {"diff_sha256": "1" * 64},
+            {"dirty": "perhaps"},
+            {"other": 1},
+        ],
+        ids=str,
+    )
+    def test_nonsense_is_refused(self, tmp_path: Path, wrong: dict[str, object]) -> None:
+        """Who builds without naming the code gets an image that makes no models, and is told what to do."""
+        (tmp_path / "code.json").write_text(json.dumps({**CLEAN, **wrong}), encoding="utf-8")
+        with pytest.raises(ProvenanceError, match=r"does not say of which commit it was built.*`make images`"):
+            describe(tmp_path)
 
 
 class TestMaterialise:

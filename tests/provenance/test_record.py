@@ -70,6 +70,12 @@ def test_run_tags_are_flat_text() -> None:
     }
 
 
+def test_a_run_in_a_container_is_tagged_with_its_image() -> None:
+    """Elsewhere there is no such tag."""
+    contained = RUN.model_copy(update={"environment": RUN.environment.model_copy(update={"image": "sha256:1a"})})
+    assert {**run_tags(RUN), "image": "sha256:1a"} == run_tags(contained)
+
+
 def test_raw_inputs_are_tagged_with_their_hash() -> None:
     """Each raw input is a tag named after its dataset."""
     assert raw_input_tags({"flights": FLIGHTS}) == {"dvc.flights": "f119"}

@@ -39,6 +39,17 @@ def test_names_environment(project: Path) -> None:
     assert expected == (environment.python, environment.platform, environment.lock_sha256)
 
 
+@pytest.mark.parametrize(("variable", "image"), [(None, None), ("", None), ("sha256:1a", "sha256:1a")])
+def test_names_the_image(
+    project: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, image: str | None
+) -> None:
+    """In a container, whoever starts it says of which image it is."""
+    monkeypatch.delenv("IMAGE_DIGEST", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("IMAGE_DIGEST", variable)
+    assert image == run.collect(project, "base", ["training"], {}).environment.image
+
+
 def test_names_parameters(project: Path) -> None:
     """The effective parameters and their digest are in the record."""
     record = run.collect(project, "test", ["training"], {"seed": 1})

@@ -22,6 +22,10 @@ DIFF = (
 )  # fmt: skip
 
 
+#: In an image: commit, whether the code was changed, and the digest of the changes, as JSON.
+BAKED = "code.json"
+_NOTHING = hashlib.sha256().hexdigest()
+_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"), re.compile(r"[0-9a-f]{64}")
 #: Bytes of changes that are kept with a model, at most.
 LARGEST_PATCH = 1_000_000
 _SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|API_KEY|SIGNING_KEY$|_PAT$")
@@ -119,17 +123,40 @@ def describe(project: Path) -> GitState:
     The digest covers the changes of the commit's files, and the names and contents of new files that
     are not ignored, staged or not; a clean tree has the digest of nothing.
 
+    In an image, which holds no repository, it is what the builder said of the code in the file `BAKED`.
+
     Raises:
-        ProvenanceError: there is no git, no repository or no commit.
+        ProvenanceError: there is no git, no repository or no commit, or the builder said nothing.
     """
+    if is_image(project):
+        return _baked(project / BAKED)
     commit = _git(project, "rev-parse", "HEAD").decode().strip()
     digest = hashlib.sha256(_git(project, *DIFF, "--diff-filter=a", "HEAD"))
     new = _new(project)
     for name, path in new.items():
         digest.update(os.fsencode(name) + b"\0" + hashlib.sha256(_content(path)).digest())
-    dirty = digest.hexdigest() != hashlib.sha256().hexdigest()
+    dirty = digest.hexdigest() != _NOTHING
     patch = _patch(project, new.values()) if dirty else None
     return GitState(commit=commit, dirty=dirty, diff_sha256=digest.hexdigest(), patch=patch)
+
+
+def is_image(project: Path) -> bool:
+    """Whether the folder ``project`` is that of an image: its builder has said what the code is."""
+    return (project / BAKED).is_file() and not (project / ".git").exists()
+
+
+def _baked(file: Path) -> GitState:
+    told = file.read_bytes()
+    with contextlib.suppress(ValueError):
+        state = GitState.model_validate_json(told)
+        named = _COMMIT.fullmatch(state.commit) and _SHA256.fullmatch(state.diff_sha256)
+        if named and state.dirty == (state.diff_sha256 != _NOTHING):
+            return state
+    raise ProvenanceError(
+        "The image does not say of which commit it was built: "
+        f"{file.name} holds {told.decode(errors='replace').strip()}. Build it with `make images`, or give "
+        "`docker build` the arguments that `python deploy/images.py arguments` prints."
+    )
 
 
 def holds(project: Path, commit: str) -> bool:

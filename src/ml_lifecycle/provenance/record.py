@@ -54,13 +54,14 @@ class Environment(_Record):
     """Where a run happened.
 
     ``lock_sha256`` is of requirements/run.txt; ``deviations`` maps packages to the version that is installed instead of
-    the lock's.
+    the lock's; ``image`` is the digest of the container image, if it ran in one.
     """
 
     python: str
     platform: str
     lock_sha256: str
     deviations: dict[str, str] = {}
+    image: str | None = None
 
 
 class RunRecord(_Record):
@@ -166,6 +167,7 @@ def run_tags(run: RunRecord) -> dict[str, str]:
         "kedro.pipelines": "+".join(run.pipelines),
         "python": run.environment.python,
         "platform": run.environment.platform,
+        **({} if run.environment.image is None else {"image": run.environment.image}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import platform
 import re
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from ml_lifecycle.provenance import git
 from ml_lifecycle.provenance.record import Environment, RunRecord, digest_of_parameters
 
 LOCK = Path("requirements/run.txt")
+#: Names the image that a container was started from, which nothing inside it can find out.
+IMAGE_DIGEST = "IMAGE_DIGEST"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -71,6 +74,7 @@ def collect(
             platform=platform.platform(),
             lock_sha256=hashlib.sha256(lock).hexdigest(),
             deviations=deviations(lock.decode()),
+            image=os.environ.get(IMAGE_DIGEST) or None,
         ),
         parameters=parameters,
         parameters_sha256=digest_of_parameters(parameters),

@@ -104,6 +104,7 @@ def make_pair(folder: Path) -> bool:
     half = _public_half(private)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(half)
+    Path(file.name).chmod(0o644)  # for everybody, such as the user of a container
     Path(file.name).replace(public)  # whole or not at all
     return is_new
 
