@@ -495,14 +495,16 @@ class Workplace:
 
     def finish(self, process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
         """Wait for a command, and keep what it printed in `said.log`."""
-        result = finished(process)
+        return self._kept(finished(process))
+
+    def _kept(self, result: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
         with (self.project.path.parent / f"{self.project.path.name}-said.log").open("a", encoding="utf-8") as log:
             log.write(f"$ {result.args}\n{result.stdout}\n{result.stderr}\n")
         return result
 
     def run(self, *command: str, check: bool = True, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a command."""
-        result = self.finish(self.start(*command, **variables))
+        result = self._kept(self.project.run(*command, check=False, **{**self.variables, **variables}))
         if check:
             assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
         return result

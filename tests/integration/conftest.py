@@ -44,9 +44,9 @@ def lifecycle(
     rebuilding: tuple[ProjectCopy, "subprocess.Popen[str]"],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Lifecycle:
-    """Run the whole lifecycle once."""
+    """Run the whole lifecycle once, as a user does: in a process that begins with nothing."""
     copy = clean_project.clone(tmp_path_factory.mktemp("lifecycle") / "project")
-    result = copy.run("kedro", "run", "--env", "test", check=False)
+    result = finished(copy.start("kedro", "run", "--env", "test"))
     return Lifecycle(copy, result, MlflowClient(copy.tracking_uri))
 
 
