@@ -1,0 +1,151 @@
+"""Builds the images of the Dockerfile: ``python deploy/images.py build|arguments``.
+
+``build`` tells each image what it is made of, and leaves a list of its packages (SBOM, CycloneDX) in ``build/images``.
+``arguments`` prints what to give to other builders, such as `kedro docker build`.
+
+Base images come from ``deploy/images.env``, unless the environment or ``.env`` names others.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_lifecycle
+from ml_lifecycle.errors import LifecycleError
+from ml_lifecycle.provenance import git
+
+PROJECT = Path(__file__).parents[1]
+BASES = PROJECT / "deploy/images.env"
+SBOMS = PROJECT / "build/images"
+#: Targets of the Dockerfile, and the lock of each.
+LOCKS = {"tracking": "tracking", "api": "api", "pipelines": "run", "workbench": "workbench"}
+#: Stages of the Dockerfile that put our own files in their places.
+OUR_STAGES = ("api-files", "tracking-files", "pipelines-files")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as the engine describes it."""
+
+    name: str
+    id: str
+    size: int
+    layers: tuple[str, ...]
+    user: str
+
+    @classmethod
+    def of(cls, target: str) -> "Image | None":
+        """Ask the engine for the image of a target; None if it is not built."""
+        asked = subprocess.run(
+            ["docker", "image", "inspect", name_of(target)], check=False, capture_output=True, text=True
+        )
+        if asked.returncode:
+            return None
+        (told,) = json.loads(asked.stdout)
+        return cls(name_of(target), told["Id"], told["Size"], tuple(told["RootFS"]["Layers"]), told["Config"]["User"])
+
+
+def name_of(target: str) -> str:
+    """The name of an image: IMAGE_PREFIX and IMAGE_TAG are those of docker-compose.yml."""
+    return f"{os.environ.get('IMAGE_PREFIX', 'ml-lifecycle')}-{target}:{os.environ.get('IMAGE_TAG', 'local')}"
+
+
+def variables(file: Path) -> dict[str, str]:
+    """Read ``NAME=value`` lines; the environment goes before them."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name: os.environ.get(name, value) for name, _, value in pairs}
+
+
+def arguments() -> dict[str, str]:
+    """Say what the images are built of: the state of the code and the digest of the lock."""
+    code = git.describe(PROJECT)
+    lock = hashlib.sha256((PROJECT / "requirements/run.txt").read_bytes()).hexdigest()
+    return {
+        "COMMIT": code.commit,
+        "DIRTY": json.dumps(code.dirty),
+        "DIFF_SHA256": code.diff_sha256,
+        "LOCK_SHA256": lock,
+    }
+
+
+def _labels(built_of: dict[str, str], base: str) -> dict[str, str]:
+    created = subprocess.check_output(
+        ["git", "-C", str(PROJECT), "show", "--no-patch", "--format=%cI"], text=True
+    ).strip()
+    return {
+        "org.opencontainers.image.created": created,
+        "org.opencontainers.image.revision": built_of["COMMIT"],
+        "org.opencontainers.image.version": ml_lifecycle.__version__,
+        "org.opencontainers.image.base.name": base,
+    }
+
+
+def options(flag: str, pairs: dict[str, str]) -> list[str]:
+    """Put a flag before each ``NAME=value``."""
+    return [part for name, value in pairs.items() for part in (flag, f"{name}={value}")]
+
+
+def _docker_build(*others: str, **arguments_: str) -> None:
+    network = os.environ.get("BUILD_NETWORK", "default")
+    command = ["docker", "build", "--network", network, *options("--build-arg", arguments_), *others]
+    subprocess.run(command, check=True, env={**os.environ, "DOCKER_BUILDKIT": "1"})
+
+
+def build(targets: list[str], *, anew: bool = False) -> None:
+    """Build images; ``anew``: our own files as if there were no cache, to see that they come out the same."""
+    bases = {
+        **variables(BASES),
+        **{name: value for name, value in variables(PROJECT / ".env").items() if "IMAGE" in name},
+    }
+    built_of = arguments()
+    owner = {name: value for name in ("KEDRO_UID", "KEDRO_GID") if (value := os.environ.get(name))}
+    SBOMS.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        if target == "minio":
+            _docker_build("--tag", bases["MINIO_IMAGE"], str(PROJECT / "deploy/minio"),
+                          GO_IMAGE=bases["GO_IMAGE"], DEBIAN_IMAGE=bases["DEBIAN_IMAGE"])  # fmt: skip
+            continue
+        labels = options("--label", _labels(built_of, bases["PYTHON_IMAGE"]))
+        named = ["--target", target, "--tag", name_of(target)]
+        if anew:
+            named += ["--no-cache-filter", ",".join(OUR_STAGES)]
+        _docker_build(*named, *labels, str(PROJECT), PYTHON_IMAGE=bases["PYTHON_IMAGE"], **owner, **built_of)
+        lock = PROJECT / f"requirements/{LOCKS[target]}.txt"
+        listed = [
+            "cyclonedx-py",
+            "requirements",
+            "--output-reproducible",
+            "--output-file",
+            f"{SBOMS / target}.cdx.json",
+            str(lock),
+        ]
+        subprocess.run(listed, check=True)
+        print(f"{name_of(target)}, its packages in {(SBOMS / target).relative_to(PROJECT)}.cdx.json")
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    building = commands.add_parser("build")
+    building.add_argument("target", nargs="*", default=["tracking", "api", "pipelines"], choices=[*LOCKS, "minio"])
+    building.add_argument("--anew", action="store_true", help="our own files not from the cache")
+    commands.add_parser("arguments")
+    given = parser.parse_args()
+    try:
+        if given.command == "build":
+            build(given.target, anew=given.anew)
+        else:
+            print(shlex.join(options("--build-arg", arguments())))
+    except LifecycleError as error:
+        raise SystemExit(f"Error: {error.message}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Says what the images are: their sizes, secrets in them, and how soon the service is ready.
+
+It ends with 1 if a budget is exceeded or something was found that should not be there. The service is started with the
+model that `make run` has put in production on this machine.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import images
+from images import Image
+
+#: In bytes.
+LARGEST = {"api": 400_000_000}
+#: From start to ready, with the model in the cache.
+LONGEST_SECONDS = 3.0
+#: A private key with content, as no library's documentation has it.
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{60,}")
+_NAMES = re.compile(r"(^|/)(\.git|\.env|\.keys|signing\.key)(/|$)")
+_SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|API_KEY$|SIGNING_KEY$")
+_SHORTEST_SECRET = 8
+#: How a container is run that may do as little as possible.
+_HARDENED = (
+    "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",  # noqa: S108 - its own
+)  # fmt: skip
+
+
+def known_secrets(env: Path) -> dict[bytes, str]:
+    """The values in a .env that nobody may find in an image, with their names."""
+    return {
+        value.encode(): name
+        for name, value in images.variables(env).items()
+        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET
+    }
+
+
+def _complaints(where: str, name: str, content: bytes, secrets: dict[bytes, str]) -> Iterator[str]:
+    if _NAMES.search(name):
+        yield f"{where}: {name}"
+    if b"\0" not in content and _PRIVATE_KEY.search(content):  # libraries carry keys to test themselves with
+        yield f"{where}: {name} holds a private key"
+    yield from (f"{where}: {name} holds {known}" for secret, known in secrets.items() if secret in content)
+
+
+def secrets_in(image: str, secrets: dict[bytes, str]) -> list[str]:
+    """Name what should not be in an image: keys, known secrets, the repository; in its layers and in its history."""
+    found: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "image.tar"
+        subprocess.run(["docker", "image", "save", "--output", str(saved), image], check=True)
+        with tarfile.open(saved) as archive:
+            for part in archive:
+                if not part.isfile():
+                    continue
+                if not part.name.endswith("layer.tar") and not part.name.startswith("blobs/"):
+                    found += _complaints("history", part.name, _read(archive, part), secrets)
+                    continue
+                opened = archive.extractfile(part)
+                try:
+                    with tarfile.open(fileobj=opened) as layer:
+                        for file in layer:
+                            content = _read(layer, file) if file.isfile() else b""
+                            found += _complaints(part.name[:20], file.name, content, secrets)
+                except tarfile.ReadError:  # the configuration, which newer engines keep as a blob as well
+                    found += _complaints("history", part.name, _read(archive, part), secrets)
+    return found
+
+
+def _read(archive: tarfile.TarFile, file: tarfile.TarInfo) -> bytes:
+    opened = archive.extractfile(file)
+    return opened.read() if opened else b""
+
+
+@contextlib.contextmanager
+def _registry() -> Iterator[str]:
+    """Serve the registry that `make run` has filled, on loopback."""
+    port = _free_port()
+    command = [
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{images.PROJECT / 'mlflow.db'}",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as server:
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", 120)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def _wait_for(url: str, seconds: float) -> float:
+    """Ask until the answer is 200; return after how many seconds."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):  # noqa: S310 - an address of ours
+            return time.monotonic() - began
+        time.sleep(0.02)
+    raise SystemExit(f"Error: {url} does not answer with 200 within {seconds:.0f} s.")
+
+
+def seconds_to_ready(image: str, starts: int = 3) -> float:
+    """The median of the seconds from `docker run` to the first 200 of ``/ready``, with the model in the cache."""
+    public = images.PROJECT / ".keys/signing.pub"
+    if not (images.PROJECT / "mlflow.db").exists() or not public.exists():
+        raise SystemExit("Error: there is no model to start with. Train one: `make run`.")
+    artifacts = images.PROJECT / "mlruns"
+    volume, port = f"images-report-{os.getpid()}", _free_port()
+    with _registry() as registry:
+        command = [
+            "docker", "run", "--detach", "--rm", "--network", "host", *_HARDENED, "--volume", f"{volume}:/app/build",
+            "--volume", f"{public}:/app/.keys/signing.pub:ro", "--volume", f"{artifacts}:{artifacts}:ro",
+            *images.options("--env", {
+                "API_HOST": "127.0.0.1", "API_PORT": str(port), "API_AUTHENTICATION": "off",
+                "API_TRACKING_URI": registry, "API_PREDICTION_LOG": "/app/build/predictions",
+            }),
+            image,
+        ]  # fmt: skip
+        try:
+            _started(command, port)  # fills the cache
+            return statistics.median(_started(command, port) for _ in range(starts))
+        finally:
+            subprocess.run(["docker", "volume", "rm", "--force", volume], check=False, stdout=subprocess.DEVNULL)
+
+
+def _started(command: list[str], port: int) -> float:
+    began = time.monotonic()
+    container = subprocess.check_output(command, text=True).strip()
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/ready", 60)
+        return time.monotonic() - began
+    finally:
+        subprocess.run(["docker", "stop", container], check=True, stdout=subprocess.DEVNULL)
+
+
+def report() -> int:
+    """Print what the images are, and what is wrong with them."""
+    wrong: list[str] = []
+    print(f"{'image':34}{'MB':>8}{'layers':>8}  {'user':14}id")
+    built = {target: image for target in images.LOCKS if (image := Image.of(target))}
+    for target, image in built.items():
+        print(f"{image.name:34}{image.size / 1e6:>8.0f}{len(image.layers):>8}  {image.user:14}{image.id[:19]}")
+        if image.size > LARGEST.get(target, sys.maxsize):
+            wrong.append(f"{image.name} takes {image.size / 1e6:.0f} MB; allowed are {LARGEST[target] / 1e6:.0f}")
+        if not re.match(r"[1-9]", image.user):
+            wrong.append(f"{image.name} runs as '{image.user}', not as a number other than 0")
+    secrets = known_secrets(images.PROJECT / ".env")
+    for image in built.values():
+        found = secrets_in(image.name, secrets)
+        print(f"{image.name}: {len(found) or 'no'} secrets in layers and history")
+        wrong += found
+    if "api" in built:
+        seconds = seconds_to_ready(built["api"].name)
+        print(f"{built['api'].name}: ready after {seconds:.2f} s, with the model in its cache (median of 3 starts)")
+        if seconds > LONGEST_SECONDS:
+            wrong.append(f"ready after {seconds:.2f} s; allowed are {LONGEST_SECONDS:.0f}")
+    print(*(f"Error: {complaint}" for complaint in wrong), sep="\n", file=sys.stderr, end="")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(report())
