@@ -41,7 +41,7 @@ def refuse_missing_variables(conf: Path, environment: str | None) -> None:
     if missing := missing_variables(conf / str(environment)):
         raise ConfigurationError(
             f"The environment '{environment}' needs {', '.join(missing)}, not set in this shell. Nothing was run. "
-            "Copy .env.example to .env, fill it in, and: `set -a; source .env; set +a`."
+            "`make env` makes .env, where they stand: put in those of your servers, and: `set -a; source .env; set +a`."
         )
 
 

@@ -77,8 +77,8 @@ def store_of(project: Path, environment: str, own: str) -> Store | None:
     except InterpolationResolutionError as error:
         told = str(error).splitlines()[0]
         raise ReproductionError(
-            f"The store of the environment '{environment}' cannot be opened: {told}. Copy .env.example to .env, fill "
-            "it in, and: `set -a; source .env; set +a`."
+            f"The store of the environment '{environment}' cannot be opened: {told}. `make env` makes .env, "
+            "where addresses and keys stand: put in those of your servers, and: `set -a; source .env; set +a`."
         ) from error
     return Store(own, paths, name, entries[name], options)
 
