@@ -1,0 +1,107 @@
+"""The Compose stack of a copy of the project, as somebody on its host sees it."""
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+from project_copy import MODEL, ProjectCopy, environment
+
+#: The raw data of the small copy.
+RAW = "conf/test/dvc.yaml:raw_sample"
+#: Of an action that waits for containers, in seconds.
+PATIENCE = 600
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service answers."""
+
+    status: int
+    json: Any
+
+
+@dataclass(frozen=True)
+class Compose:
+    """The stack of one copy of the project."""
+
+    project: ProjectCopy
+    variables: dict[str, str] = field(repr=False)
+
+    def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run a command on the host, in the copy."""
+        settings = {**environment(self.project.path), **self.variables}
+        done = subprocess.run(
+            command,
+            cwd=self.project.path,
+            env=settings,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 2,
+        )
+        if check:
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+        return done
+
+    def make(self, *targets: str) -> "subprocess.CompletedProcess[str]":
+        """Call make, with the virtual environment of these tests."""
+        return self.run("make", "-o", ".venv/.complete", *targets)
+
+    def docker(self, *arguments: str) -> str:
+        """Call docker; return what it printed."""
+        return self.run("docker", *arguments).stdout.strip()
+
+    def kedro(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run Kedro in a container of the stack."""
+        return self.run(
+            "docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "pipelines", "kedro", *arguments, check=check
+        )
+
+    def container(self, service: str) -> str:
+        """The id of the container of a service."""
+        return self.docker("compose", "ps", "--quiet", service)
+
+    def ask(self, path: str, content: Any = None) -> Answer:
+        """Ask the service, with a key."""
+        url = f"http://127.0.0.1:{self.variables['API_PORT']}{path}"
+        body = None if content is None else json.dumps(content).encode()
+        headers = {"Content-Type": "application/json", "X-API-Key": self.secret("API_KEY")}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as answer:
+                return Answer(answer.status, json.load(answer))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, json.loads(error.read() or b"null"))
+
+    def version_served(self) -> str | None:
+        """The number of the version that answers; None without an answer."""
+        with contextlib.suppress(OSError):
+            model = self.ask("/ready").json["model"]
+            return str(model["version"]) if model else None
+        return None
+
+    def wait_for_version(self, number: str) -> dict[str, Any]:
+        """Wait until the service answers with a version; return what it tells of it."""
+        deadline = time.monotonic() + PATIENCE
+        while self.version_served() != number:
+            assert time.monotonic() < deadline, self.ask("/ready")
+            time.sleep(0.2)
+        return dict(self.ask("/model").json)
+
+    def secret(self, name: str) -> str:
+        """The value of a variable in .env."""
+        found = re.search(rf"^{name}=(.*)$", (self.project.path / ".env").read_text(encoding="utf-8"), re.MULTILINE)
+        assert found
+        return found[1]
+
+
+def registered(printed: str) -> tuple[str, str]:
+    """Number and digest of the version that a run says it registered."""
+    found = re.search(rf"Registered '{MODEL}' version (\d+), SHA-256 ([0-9a-f]{{64}})", printed)
+    assert found, printed
+    return found[1], found[2]

@@ -1,0 +1,96 @@
+"""Each container is killed under a light load; the stack comes back by itself."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from compose import RAW, Compose, registered
+
+pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("default")]
+
+
+@dataclass
+class Load:
+    """Asks for a prediction ten times a second, and keeps what it got and when."""
+
+    compose: Compose
+    example: dict[str, Any]
+    answered: list[str] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Ask until told to stop."""
+        while not self.stop.wait(0.1):
+            try:
+                answer = self.compose.ask("/predict", self.example)
+            except OSError:
+                self.failed.append(time.monotonic())
+                continue
+            if answer.status == 200:
+                self.answered.append(answer.json["request_id"])
+            else:
+                self.failed.append(time.monotonic())
+
+
+@pytest.fixture(scope="module")
+def served(compose: Compose) -> dict[str, Any]:
+    """Have a model that answers; return what it tells of itself."""
+    if compose.version_served() is None:
+        run = compose.make("stack-run", f"RAW={RAW}")
+        return compose.wait_for_version(registered(run.stdout + run.stderr)[0])
+    return dict(compose.ask("/model").json)
+
+
+@pytest.fixture
+def load(compose: Compose, served: dict[str, Any]) -> Iterator[Load]:
+    """Keep asking."""
+    load = Load(compose, served["request"]["example"])
+    thread = threading.Thread(target=load.run)
+    thread.start()
+    yield load
+    load.stop.set()
+    thread.join()
+
+
+def healthy(compose: Compose, service: str, other_than: int) -> bool:
+    """Whether the container of a service runs again, as another process, and is well."""
+    (told,) = json.loads(compose.docker("inspect", compose.container(service)))
+    state = told["State"]
+    return state["Pid"] not in (0, other_than) and state["Health"]["Status"] == "healthy"
+
+
+@pytest.mark.parametrize("service", ["minio", "postgres", "mlflow", "api"])
+def test_comes_back(compose: Compose, served: dict[str, Any], load: Load, service: str) -> None:
+    """Nothing is lost; only without the service itself are there failures, and only while it is away."""
+    before = json.loads(compose.kedro("model", "list", "--env", "minio", "--json").stdout)["versions"]
+    (told,) = json.loads(compose.docker("inspect", compose.container(service)))
+    killed = time.monotonic()
+    os.kill(told["State"]["Pid"], signal.SIGKILL)
+    while not healthy(compose, service, told["State"]["Pid"]):
+        assert time.monotonic() < killed + 300
+        time.sleep(0.5)
+    back = time.monotonic()
+    time.sleep(3)
+    load.stop.set()
+    assert len(load.answered) > 10
+    assert not [moment for moment in load.failed if service != "api" or moment > back + 1]
+
+    assert before == json.loads(compose.kedro("model", "list", "--env", "minio", "--json").stdout)["versions"]
+    assert served["digest"] == compose.ask("/model").json["digest"]
+    deadline = time.monotonic() + 120
+    while (log := compose.ask("/ready").json["prediction_log"])["waiting_bytes"] or log["error"]:
+        assert time.monotonic() < deadline, log
+        time.sleep(1)
+    for request_id in (load.answered[0], load.answered[-1]):
+        traced = compose.kedro("model", "trace", request_id, "--env", "minio", "--json")
+        assert request_id == json.loads(traced.stdout)["prediction"]["request_id"]
+    run = compose.kedro("run", "--env", "minio", "--pipelines", "serving")
+    assert "Predictions" in run.stdout + run.stderr

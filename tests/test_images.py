@@ -1,0 +1,115 @@
+"""What images are built of, as far as it can be seen without building them; the rest is in tests/stack."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import images
+import images_report
+import pytest
+
+from ml_lifecycle.errors import LifecycleError
+from project_copy import PROJECT
+
+DOCKERFILES = ("Dockerfile", "deploy/minio/Dockerfile")
+BASES = images.variables(images.BASES)
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_a_base_image_has_one_name(name: str) -> None:
+    """What a Dockerfile takes without being told is what deploy/images.env says."""
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"^ARG (\w+_IMAGE)=([^$\s]+)$", text, re.MULTILINE))
+    assert defaults
+    assert defaults == {image: BASES[image] for image in defaults}
+
+
+def test_compose_takes_the_same_images() -> None:
+    """Its own defaults are those of deploy/images.env."""
+    text = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"\$\{((?:POSTGRES|MINIO)_IMAGE):-([^}]+)\}", text))
+    assert defaults == {name: BASES[name] for name in ("POSTGRES_IMAGE", "MINIO_IMAGE")}
+
+
+def test_public_base_images_are_exact() -> None:
+    """Each has a version down to the last number, none is `latest`."""
+    public = {name: value for name, value in BASES.items() if name != "MINIO_IMAGE"}
+    assert not [value for value in public.values() if not re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?(-\w+)*", value)]
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comments are none of it."""
+    (tmp_path / "file.env").write_text("# NOTE=1\nONE_IMAGE=a:1\nOTHER_IMAGE=b:2\n", encoding="utf-8")
+    monkeypatch.setenv("OTHER_IMAGE", "mine:3")
+    assert images.variables(tmp_path / "file.env") == {"ONE_IMAGE": "a:1", "OTHER_IMAGE": "mine:3"}
+    assert images.variables(tmp_path / "none.env") == {}
+
+
+def test_images_are_told_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit, whether files were changed, and the lock; a tag for them comes from the environment."""
+    told = images.arguments()
+    assert re.fullmatch(r"[0-9a-f]{40}", told["COMMIT"])
+    assert json.loads(told["DIRTY"]) is bool(told["DIFF_SHA256"])
+    assert re.fullmatch(r"[0-9a-f]{64}", told["LOCK_SHA256"])
+    dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    assert not [name for name in told if f"ARG {name}=" not in dockerfile]
+    monkeypatch.setenv("IMAGE_PREFIX", "other")
+    monkeypatch.setenv("IMAGE_TAG", "1")
+    assert images.name_of("api") == "other-api:1"
+
+
+def test_files_of_no_commit_give_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a repository nobody could say what an image holds."""
+    monkeypatch.setattr(images, "PROJECT", tmp_path)
+    with pytest.raises(LifecycleError):
+        images.arguments()
+
+
+def test_each_image_has_its_lock() -> None:
+    """The targets of the Dockerfile are those that are built, and each lock is there."""
+    text = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    assert set(images.LOCKS) <= stages
+    assert set(images.OUR_STAGES) <= stages
+    assert not [lock for lock in images.LOCKS.values() if not (PROJECT / f"requirements/{lock}.txt").exists()]
+
+
+def test_the_last_stage_is_that_of_the_pipelines() -> None:
+    """`kedro docker build` names none, and so gets the last."""
+    text = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)[-1] == "pipelines"
+
+
+def test_no_image_gets_more_than_it_needs() -> None:
+    """Everything is left out but what is named: no data, no keys, no repository, no .env."""
+    lines = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert next(line for line in lines if not line.startswith("#")) == "*"
+    named = {line[1:] for line in lines if line.startswith("!")}
+    assert not named & {".", ".git", ".env", ".keys", "data", "build", "mlruns"}
+
+
+def test_the_service_is_locked_without_what_makes_models() -> None:
+    """No Kedro, no DVC, no scikit-learn, no pandas."""
+    lock = (PROJECT / "requirements/api.txt").read_text(encoding="utf-8")
+    held = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    assert not held & {"kedro", "dvc", "scikit-learn", "pandas", "pyarrow", "kedro-datasets", "kedro-mlflow"}
+    wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["api"]
+    assert not [name for name in wanted if name not in held]
+
+
+def test_secrets_are_known_by_their_names(tmp_path: Path) -> None:
+    """Passwords and tokens are searched for; addresses, public names and digests are not."""
+    lines = [
+        "AWS_SECRET_ACCESS_KEY=0123456789",
+        "JUPYTER_TOKEN=abcdefghij",
+        "API_KEY=qwertzuiop",
+        "POSTGRES_PASSWORD=x",
+    ]
+    lines += ["AWS_ACCESS_KEY_ID=pipelines", "API_KEY_HASHES=00112233445566", "AWS_ENDPOINT_URL=http://127.0.0.1:9000"]
+    (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
+    assert set(images_report.known_secrets(tmp_path / ".env").values()) == {
+        "AWS_SECRET_ACCESS_KEY",
+        "JUPYTER_TOKEN",
+        "API_KEY",
+    }
