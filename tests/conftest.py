@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kustomize
 import numpy as np
 import onnx
 import pandas as pd
@@ -37,9 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", type=Path, help="folder in which tests in a browser leave their pictures")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say which object store is used."""
-    return f"object store: {servers.chosen(config.getoption('--object-store'))}"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which object store is used, and whether the manifests of Kubernetes can be built."""
+    return [
+        f"object store: {servers.chosen(config.getoption('--object-store'))}",
+        f"kustomize: {kustomize.source() or 'neither it nor Go is there, so tests/k8s are left out; `make kustomize`'}",
+    ]
 
 
 NEW_YORK = "America/New_York"
