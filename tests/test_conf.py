@@ -417,7 +417,9 @@ class TestLocks:
         """`make lock` names each group of pyproject.toml, uv may read them, and each dependency of theirs is pinned."""
         project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
         groups = project["dependency-groups"]
-        assert set(groups) == set(re.findall(r"--group (\w+)", (PROJECT / "Makefile").read_text(encoding="utf-8")))
+        makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+        of_images = re.findall(r"^IMAGE_LOCKS := (.*)$", makefile, re.MULTILINE)[0].split()
+        assert set(groups) == {*re.findall(r"--group (\w+)", makefile), *of_images}
         assert "uv" not in project["tool"]  # with managed = false it reads no groups
         found = pins(locks["dev"])
         for want in (Requirement(text) for group in groups.values() for text in group):
@@ -448,15 +450,34 @@ class TestLocks:
         assert [name for name, text in locks.items() if "://" in text] == []
 
     def test_agree(self, locks: dict[str, str]) -> None:
-        """What runs is what was tested: both locks pin the same versions."""
-        run, dev = pins(locks["run"]), pins(locks["dev"])
-        assert run == {name: dev.get(name) for name in run}
+        """What runs, here or in an image, is what was tested: no lock pins another version than that of `dev`."""
+        dev = pins(locks["dev"])
+        assert [] == different_pins({name: text for name, text in locks.items() if name in OF_RUNS}, dev)
+
+    def test_notices_another_version(self) -> None:
+        """A lock with a version that was not tested is found, and so is a package that was not."""
+        found = different_pins({"api": "a==1\nb==2\nc==3\n"}, {"a": {"1"}, "b": {"1"}})
+        assert ["api: b is 2, tested was 1", "api: c is 3, tested was nothing"] == found
+
+
+#: The locks of what runs; `uv` and `build` make environments.
+OF_RUNS = ("run", "api", "tracking", "workbench", "package")
+
+
+def different_pins(locks: dict[str, str], tested: dict[str, set[str]]) -> list[str]:
+    """Name what a lock pins that was not tested."""
+    return [
+        f"{lock}: {name} is {', '.join(versions)}, tested was {', '.join(tested.get(name, ())) or 'nothing'}"
+        for lock, text in locks.items()
+        for name, versions in pins(text).items()
+        if versions != tested.get(name)
+    ]
 
 
 def rules(makefile: str) -> dict[str, list[str]]:
     """Map each target that has a help text to its recipe, continued lines joined."""
     joined = makefile.replace("\\\n", " ")
-    found = re.findall(r"^([a-z-]+):[^\n]*?  ## [^\n]+\n((?:\t[^\n]*\n?)*)", joined, re.MULTILINE)
+    found = re.findall(r"^([a-z0-9-]+):[^\n]*?  ## [^\n]+\n((?:\t[^\n]*\n?)*)", joined, re.MULTILINE)
     return {target: recipe.splitlines() for target, recipe in found}
 
 
@@ -518,7 +539,7 @@ class TestServers:
         """The example leaves every secret empty."""
         lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
         secrets = [line for line in lines if re.match(r"\w*(SECRET|PASSWORD)\w*=", line)]
-        assert 5 == len(secrets)
+        assert 6 == len(secrets)
         assert all(line.endswith("=") for line in secrets)
 
     def test_the_remote_has_no_address(self) -> None:

@@ -79,11 +79,17 @@ def _commands(page: str) -> Iterator[list[str]]:
 
 @cache
 def _make_targets() -> frozenset[str]:
-    return frozenset(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    return frozenset(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def _check_make(arguments: list[str]) -> list[str]:
-    return [f"no make target '{target}'" for target in arguments if target not in _make_targets()]
+    """Targets, and variables that the Makefile asks for."""
+    settings = {word.partition("=")[0] for word in arguments if "=" in word}
+    unknown = [name for name in sorted(settings) if f"$({name})" not in _read(PROJECT / "Makefile")]
+    targets = [word for word in arguments if "=" not in word and word not in _make_targets()]
+    return [f"make is not asked for '{name}'" for name in unknown] + [
+        f"no make target '{target}'" for target in targets
+    ]
 
 
 def _check_click(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> list[str]:
@@ -109,6 +115,8 @@ def _kedro() -> click.Group:
 
 
 def _check_kedro(arguments: list[str]) -> list[str]:
+    if arguments[:2] == ["docker", "run"]:  # looks for the image as it parses; the rest goes to `kedro run`
+        return _check_kedro(["run", *arguments[2:]])
     kedro = _kedro()
     command = kedro.get_command(click.Context(kedro), arguments[0])
     return _check_click(command, arguments[1:]) if command else [f"kedro has no command '{arguments[0]}'"]
@@ -197,6 +205,16 @@ def _check_tracking_server(arguments: list[str]) -> list[str]:
     return [f"deploy/mlflow/server takes no '{argument}'" for argument in arguments]
 
 
+def _check_engine(arguments: list[str]) -> list[str]:
+    """The script is told one of two things."""
+    return [] if arguments in (["start"], ["stop"]) else [f"deploy/airgap/engine takes no '{' '.join(arguments)}'"]
+
+
+def _check_bases(arguments: list[str]) -> list[str]:
+    """The script takes variables, and no arguments."""
+    return [f"deploy/airgap/bases takes no '{argument}'" for argument in arguments]
+
+
 def _check_sed(arguments: list[str]) -> list[str]:
     """It changes something in the file that the reader's copy was made of."""
     *_, script, copy = arguments
@@ -220,6 +238,14 @@ def _check_curl(arguments: list[str]) -> list[str]:
     return missing if known else [f"curl: the service does not answer at {path}", *missing]
 
 
+def _check_kubectl(arguments: list[str]) -> list[str]:
+    """It is asked about Services of ours."""
+    named = [argument.removeprefix("service/") for argument in arguments if argument.startswith("service/")]
+    text = (PROJECT / "deploy/k8s/base").glob("*.yaml")
+    known = set(re.findall(r"^kind: Service\nmetadata:\n  name: (\w+)", "".join(map(_read, text)), re.MULTILINE))
+    return [f"no Service '{name}'" for name in named if name not in known] or ([] if named else ["asks for no Service"])
+
+
 CHECKS: dict[str, Check] = {
     "make": _check_make,
     "kedro": _check_kedro,
@@ -239,8 +265,11 @@ CHECKS: dict[str, Check] = {
     "unset": _accept,
     "curl": _check_curl,
     "docker": _check_docker,
+    "kubectl": _check_kubectl,
     "minio": _check_minio,
     "server": _check_tracking_server,
+    "engine": _check_engine,
+    "bases": _check_bases,
 }
 
 
@@ -316,6 +345,12 @@ def test_every_command_exists(page: Path) -> None:
     ("command", "complaint"),
     [
         ("make rnu", "no make target 'rnu'"),
+        ("kedro docker run --evn test", "No such option '--evn'"),
+        ("deploy/airgap/engine begin", "deploy/airgap/engine takes no 'begin'"),
+        ("deploy/airgap/bases all", "deploy/airgap/bases takes no 'all'"),
+        ("make deploy TARGTE=k8s", "make is not asked for 'TARGTE'"),
+        ("kubectl port-forward service/mlfow 5000", "no Service 'mlfow'"),
+        ("kubectl get pods", "asks for no Service"),
         ("kedro rnu", "kedro has no command 'rnu'"),
         ("kedro run --piplines training", "No such option '--piplines'"),
         ("kedro viz rnu", "has no 'rnu'"),
