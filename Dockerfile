@@ -81,7 +81,7 @@ RUN /build/code && printf '[core]\n    no_scm = true\n' >.dvc/config.local \
  && /build/package editable /ours && PYTHONPATH=src /build/bytecode.py ml_lifecycle.cli ml_lifecycle.pipeline_registry \
  && mkdir -p .dvc/cache .dvc/tmp build conf/local data mlruns /ours/etc /ours/home && cp -a . /ours/home/kedro_docker \
  && cp -p /etc/passwd /ours/etc && echo "kedro_docker:x:$KEDRO_UID:$KEDRO_GID::/home/kedro_docker:/bin/sh" >>/ours/etc/passwd \
- && cd /ours/home/kedro_docker && chown "$KEDRO_UID:$KEDRO_GID" . .dvc/* build conf/local conf/test dvc.lock conf/test/dvc.lock data mlruns \
+ && cd /ours/home/kedro_docker && chown "$KEDRO_UID:$KEDRO_GID" . .dvc/* build conf/local conf/test dvc.lock conf/test/dvc.lock data mlruns notebooks notebooks/* \
  && /build/dated /ours
 
 # ---- Images

@@ -178,8 +178,9 @@ def report() -> int:
         print(f"{built['api'].name}: ready after {seconds:.2f} s, with the model in its cache (median of 3 starts)")
         if seconds > LONGEST_SECONDS:
             wrong.append(f"ready after {seconds:.2f} s; allowed are {LONGEST_SECONDS:.0f}")
-    print(*(f"Error: {complaint}" for complaint in wrong), sep="\n", file=sys.stderr, end="")
-    return bool(wrong)
+    for complaint in wrong:
+        print(f"Error: {complaint}", file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -33,14 +33,15 @@ class Compose:
     project: ProjectCopy
     variables: dict[str, str] = field(repr=False)
 
-    def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run a command on the host, in the copy."""
+    def run(self, *command: str, check: bool = True, given: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run a command on the host, in the copy, with a text on its standard input."""
         settings = {**environment(self.project.path), **self.variables}
         done = subprocess.run(
             command,
             cwd=self.project.path,
             env=settings,
             check=False,
+            input=given,
             capture_output=True,
             text=True,
             timeout=PATIENCE * 2,
@@ -49,18 +50,19 @@ class Compose:
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
         return done
 
-    def make(self, *targets: str) -> "subprocess.CompletedProcess[str]":
+    def make(self, *targets: str, check: bool = True, given: str = "") -> "subprocess.CompletedProcess[str]":
         """Call make, with the virtual environment of these tests."""
-        return self.run("make", "-o", ".venv/.complete", *targets)
+        return self.run("make", "-o", ".venv/.complete", *targets, check=check, given=given)
 
     def docker(self, *arguments: str) -> str:
         """Call docker; return what it printed."""
         return self.run("docker", *arguments).stdout.strip()
 
     def kedro(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run Kedro in a container of the stack."""
-        return self.run(
-            "docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "pipelines", "kedro", *arguments, check=check
+        """Run Kedro on this machine, on the servers of the stack: with the variables of .env."""
+        text = (self.project.path / ".env").read_text(encoding="utf-8")
+        return self.project.run(
+            "kedro", *arguments, check=check, **dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
         )
 
     def container(self, service: str) -> str:

@@ -113,3 +113,25 @@ def test_secrets_are_known_by_their_names(tmp_path: Path) -> None:
         "JUPYTER_TOKEN",
         "API_KEY",
     }
+
+
+def test_the_report_tells_what_is_exceeded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An image that is too large, root's, holds a secret or starts too slowly makes it fail; each is named."""
+    monkeypatch.setattr(images_report, "seconds_to_ready", lambda _: 1.0)
+    monkeypatch.setattr(images_report, "secrets_in", lambda *_: [])
+    good = {"api": images.Image("our-api", "sha256:1", 370_000_000, ("a",), "10001:10001")}
+    monkeypatch.setattr(images.Image, "of", good.get)
+    assert images_report.report() == 0
+    assert capsys.readouterr().err == ""
+
+    bad = {"api": images.Image("our-api", "sha256:1", 401_000_000, ("a",), "root")}
+    monkeypatch.setattr(images.Image, "of", bad.get)
+    monkeypatch.setattr(images_report, "seconds_to_ready", lambda _: 3.2)
+    monkeypatch.setattr(images_report, "secrets_in", lambda *_: ["history: config holds API_KEY"])
+    assert images_report.report() == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: our-api takes 401 MB; allowed are 400",
+        "Error: our-api runs as 'root', not as a number other than 0",
+        "Error: history: config holds API_KEY",
+        "Error: ready after 3.20 s; allowed are 3",
+    ]

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from compose import Compose
+from compose import RAW, Compose, registered
 from project_copy import PROJECT, ProjectCopy
 from servers import free_port
 
@@ -37,3 +38,12 @@ def compose(small_project: ProjectCopy) -> Iterator[Compose]:
     finally:
         stack.run("docker", "compose", "--profile", "*", "logs", "--no-color", check=False)
         stack.run("docker", "compose", "--profile", "*", "down", "--volumes", check=False)
+
+
+@pytest.fixture
+def served(compose: Compose) -> dict[str, Any]:
+    """Have a model that answers; return what it tells of itself."""
+    if compose.version_served() is None:
+        run = compose.make("stack-run", f"RAW={RAW}")
+        return compose.wait_for_version(registered(run.stdout + run.stderr)[0])
+    return dict(compose.ask("/model").json)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compose import RAW, Compose, registered
+from compose import Compose
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("default")]
 
@@ -38,15 +38,6 @@ class Load:
                 self.answered.append(answer.json["request_id"])
             else:
                 self.failed.append(time.monotonic())
-
-
-@pytest.fixture(scope="module")
-def served(compose: Compose) -> dict[str, Any]:
-    """Have a model that answers; return what it tells of itself."""
-    if compose.version_served() is None:
-        run = compose.make("stack-run", f"RAW={RAW}")
-        return compose.wait_for_version(registered(run.stdout + run.stderr)[0])
-    return dict(compose.ask("/model").json)
 
 
 @pytest.fixture

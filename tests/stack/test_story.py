@@ -14,6 +14,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("default")]
 
 def test_the_whole_story(compose: Compose, small_project: ProjectCopy) -> None:
     """Train, predict, train again, promote, and come back after everything was down."""
+    compose.make("stack-clean", given="yes\n")
+    assert "" == compose.docker("volume", "ls", "--quiet", "--filter", f"name={compose.variables['STACK_NAME']}_")
+    compose.make("stack")
     run = compose.make("stack-run", f"RAW={RAW}")
     number, digest = registered(run.stdout + run.stderr)
     told = compose.wait_for_version(number)
@@ -32,6 +35,7 @@ def test_the_whole_story(compose: Compose, small_project: ProjectCopy) -> None:
     assert compose.wait_for_version(second)["digest"] == other
     request_id = compose.ask("/predict", {**told["request"]["example"], "flight_key": "second"}).json["request_id"]
 
+    assert compose.make("stack-clean", check=False, given="no\n").returncode
     compose.make("stack-down")
     compose.make("stack")
     assert compose.wait_for_version(second)["digest"] == other
