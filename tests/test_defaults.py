@@ -20,6 +20,8 @@ SWITCHES = {
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     "AWS_RETRY_MODE": "standard",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "OMP_WAIT_POLICY": "passive",
 }
@@ -168,7 +170,7 @@ class TestLibraries:
         """MLflow knows each of its variables, and takes them for numbers and switches."""
         numbers = {name: int(EXPECTED[name]) for name in NUMBERS if name.startswith("MLFLOW_")}
         switches = dict.fromkeys(("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"), True)
-        switches["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = False
+        switches |= {name: False for name in EXPECTED if name.startswith("MLFLOW_ENABLE_")}
         seen = in_new_process(f"import ml_lifecycle\nNAMES = {list(EXPECTED)}\n{MLFLOW}")
         assert {**numbers, **switches} == seen
 

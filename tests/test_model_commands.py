@@ -1,6 +1,7 @@
 """`kedro model …`, on a real MLflow with real keys; audit and reproduce have tests of their own."""
 
 import contextlib
+import dataclasses
 import json
 import re
 import subprocess
@@ -243,6 +244,16 @@ class TestShow:
         assert lines[-2].endswith(": yes: a look")
         assert " reproduction by " in lines[-1]
         assert lines[-1].endswith(": yes")
+
+    def test_tells_the_image_of_a_run_in_a_container(self, ask: Ask, world: World) -> None:
+        """By its digest; a run elsewhere has none."""
+        made = candidates.candidate()
+        run, image = made.provenance.run, f"sha256:{'1a' * 32}"
+        inside = run.model_copy(update={"environment": run.environment.model_copy(update={"image": image})})
+        world.add(dataclasses.replace(made, provenance=made.provenance.model_copy(update={"run": inside})))
+        world.add()
+        assert f"  image     {image}\n" in ask("show", "1").stdout
+        assert "  image " not in ask("show", "2").stdout
 
     def test_what_cannot_be_read(self, ask: Ask, world: World) -> None:
         """A record that somebody destroyed is told as such."""

@@ -187,7 +187,7 @@ class TestConfiguration:
     def test_another_store_without_its_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is not set is named before anything is done."""
         monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
-        with pytest.raises(ReproductionError, match=r"'minio' cannot be opened: .*AWS_ACCESS_KEY_ID.* \.env\.example"):
+        with pytest.raises(ReproductionError, match=r"'minio' cannot be opened: .*AWS_ACCESS_KEY_ID.* `make env`"):
             store_of(PROJECT, "minio", "reproduce/1-ab")
 
     def test_datasets_written_elsewhere_are_refused(self, worktree: Worktree) -> None:

@@ -129,6 +129,7 @@ def show(workspace: Any, version: str) -> Report:
     lines.append(f"  run       {facts['run']}, started {run.get('started_at', 'unknown')}")
     environment = run.get("environment", {})
     lines += [f"  made on   Python {environment.get('python')}, {environment.get('platform')}"] * bool(environment)
+    lines += [f"  image     {image}" for image in (environment.get("image"),) if image]
     lines += [f"  parameter {name} = {value}" for name, value in flat(run.get("parameters", {})).items()]
     for kept in (*facts["decisions"], *facts["reproductions"]):
         lines.append(f"  {_record_line(kept)}")

@@ -23,6 +23,14 @@ def test_the_whole_story(compose: Compose, small_project: ProjectCopy) -> None:
     answer = compose.ask("/predict", {**told["request"]["example"], "flight_key": "first"})
     assert (answer.status, answer.json["model"]["digest"]) == (200, digest)
 
+    made = json.loads(compose.kedro("model", "show", number, "--env", "minio", "--json").stdout)["record"]["run"]
+    built = {"commit": compose.run("git", "rev-parse", "HEAD").stdout.strip(), "dirty": False}
+    assert built == {name: made["git"][name] for name in built}
+    image = compose.docker(
+        "image", "inspect", "--format", "{{.Id}}", f"{compose.variables['IMAGE_PREFIX']}-pipelines:test"
+    )
+    assert image == made["environment"]["image"]
+
     outside = kedro_process.run(("kedro", "run"), small_project.path, environment(small_project.path))
     assert digest == registered(outside.stdout + outside.stderr)[1], "in a container it is another model"
 
