@@ -65,6 +65,16 @@ class Compose:
             "kedro", *arguments, check=check, **dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
         )
 
+    def trace(self, request_id: str) -> dict[str, Any]:
+        """What stands behind an answer, once the service has brought it to the log."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            told = json.loads(self.kedro("model", "trace", request_id, "--env", "minio", "--json", check=False).stdout)
+            if told["answer"] == "yes":
+                return dict(told)
+            assert time.monotonic() < deadline, told
+            time.sleep(1)
+
     def container(self, service: str) -> str:
         """The id of the container of a service."""
         return self.docker("compose", "ps", "--quiet", service)

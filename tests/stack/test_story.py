@@ -47,7 +47,7 @@ def test_the_whole_story(compose: Compose, small_project: ProjectCopy) -> None:
     compose.make("stack-down")
     compose.make("stack")
     assert compose.wait_for_version(second)["digest"] == other
-    traced = json.loads(compose.kedro("model", "trace", request_id, "--env", "minio", "--json").stdout)
+    traced = compose.trace(request_id)
     assert (traced["digest"], traced["prediction"]["request_key"]) == (other, "second")
     versions = json.loads(compose.kedro("model", "list", "--env", "minio", "--json").stdout)["versions"]
     assert {number, second} == {version["version"] for version in versions}
