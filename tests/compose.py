@@ -10,6 +10,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow.dataset as ds
+import s3fs
+
 from project_copy import MODEL, ProjectCopy, environment
 
 #: The raw data of the small copy.
@@ -74,6 +77,17 @@ class Compose:
                 return dict(told)
             assert time.monotonic() < deadline, told
             time.sleep(1)
+
+    def logged(self) -> list[str]:
+        """The ids of all answers in the prediction log, as whoever trains may read it."""
+        files = s3fs.S3FileSystem(
+            key=self.secret("AWS_ACCESS_KEY_ID"),
+            secret=self.secret("AWS_SECRET_ACCESS_KEY"),
+            endpoint_url=self.secret("AWS_ENDPOINT_URL"),
+        )
+        paths = files.find("ml-data/07_model_output/prediction_log")
+        log = ds.dataset([path for path in paths if path.endswith(".parquet")], filesystem=files, format="parquet")
+        return list(log.to_table(columns=["request_id"])["request_id"].to_pylist())
 
     def container(self, service: str) -> str:
         """The id of the container of a service."""

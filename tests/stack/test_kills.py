@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,5 +79,6 @@ def test_comes_back(compose: Compose, served: dict[str, Any], load: Load, servic
     assert served["digest"] == compose.ask("/model").json["digest"]
     for request_id in (load.answered[0], load.answered[-1]):
         assert request_id == compose.trace(request_id)["prediction"]["request_id"]
+    assert not Counter(load.answered) - Counter(compose.logged())
     run = compose.kedro("run", "--env", "minio", "--pipelines", "serving")
     assert "Predictions" in run.stdout + run.stderr
