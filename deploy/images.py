@@ -93,8 +93,17 @@ def options(flag: str, pairs: dict[str, str]) -> list[str]:
 
 def _docker_build(*others: str, **arguments_: str) -> None:
     network = os.environ.get("BUILD_NETWORK", "default")
-    command = ["docker", "build", "--network", network, *options("--build-arg", arguments_), *others]
-    subprocess.run(command, check=True, env={**os.environ, "DOCKER_BUILDKIT": "1"})
+    command = [
+        "docker",
+        "buildx",
+        "build",
+        "--load",
+        "--network",
+        network,
+        *options("--build-arg", arguments_),
+        *others,
+    ]
+    subprocess.run(command, check=True)
 
 
 def build(targets: list[str], *, anew: bool = False) -> None:
