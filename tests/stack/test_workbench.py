@@ -35,7 +35,7 @@ def test_viz_shows_the_pipelines(workbench: Compose) -> None:
     """All of them, and the steps between the tables."""
     told = asked(workbench, "VIZ_PORT", "/api/main")
     assert {"__default__", "data_engineering", "training", "serving"} <= {each["id"] for each in told["pipelines"]}
-    assert "train" in {node["name"] for node in told["nodes"]}
+    assert "assemble_model_input" in {node["name"] for node in told["nodes"]}
 
 
 def test_jupyter_asks_who_you_are(workbench: Compose) -> None:
