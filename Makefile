@@ -73,7 +73,7 @@ env: .venv/.complete .env  ## The virtual environment .venv, from the hashed loc
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-.env: | .venv/.complete
+.env: .env.example | .venv/.complete
 	python deploy/env_file.py
 
 serve: env  ## Predictions over HTTP by the @production model, at http://127.0.0.1:8000

@@ -1,44 +1,54 @@
-"""Writes .env from .env.example, once: every empty variable gets a random value of its own.
+"""Fills .env from .env.example: every variable that is empty there gets a random value of its own, once.
 
-What is there stays. API_KEY_HASHES becomes the digest of API_KEY. Nobody but the owner may read the file.
+What .env says already stays, also what it says in a comment; variables that are new in the example are added.
+API_KEY_HASHES becomes the digest of API_KEY. Nobody but the owner may read the file.
 """
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 RANDOM_BYTES = 20
 KEY, KEY_HASHES = "API_KEY", "API_KEY_HASHES"
+_VARIABLE = re.compile(r"^(# ?)?(\w+)=(.*)$", re.MULTILINE)
 
 
-def filled(example: str) -> str:
-    """Give each variable without a value a random one."""
-    values: dict[str, str] = {}
-    lines = []
-    for line in example.splitlines():
-        name, is_pair, value = line.partition("=")
-        if is_pair and not value and not name.startswith("#"):
-            value = secrets.token_hex(RANDOM_BYTES)
-            if name == KEY_HASHES:
-                value = hashlib.sha256(values[KEY].encode()).hexdigest()
-            line = f"{name}={value}"  # noqa: PLW2901 - the same line, filled
-        values[name] = value
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+def filled(example: str, present: str = "") -> str:
+    """Return ``present``, or the example if it is empty, with a value for each variable that the example sets.
+
+    Args:
+        example: lines ``NAME=value``, of which those without a value get a random one, and comments.
+        present: what .env holds.
+    """
+    known = {name: value for comment, name, value in _VARIABLE.findall(present) if not comment}
+    mentioned = {name for _, name, _ in _VARIABLE.findall(present)}
+    made: dict[str, str] = {}
+    for comment, name, value in _VARIABLE.findall(example):
+        if not comment and name not in mentioned:
+            made[name] = value or secrets.token_hex(RANDOM_BYTES)
+    if KEY_HASHES in made and (key := {**known, **made}.get(KEY)):
+        made[KEY_HASHES] = hashlib.sha256(key.encode()).hexdigest()
+    if not present:
+        return _VARIABLE.sub(lambda line: line[0] if line[1] else f"{line[2]}={made[line[2]]}", example)
+    added = "".join(f"{name}={value}\n" for name, value in made.items())
+    return present + ("" if present.endswith("\n") or not added else "\n") + added
 
 
 def main() -> None:
-    """Write the file, unless there is one."""
-    content = filled((PROJECT / ".env.example").read_text(encoding="utf-8"))
-    try:
-        descriptor = os.open(PROJECT / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-    print(".env made, with random passwords; Git ignores it")
+    """Write the file; one that is there is replaced at once, and only if something is added."""
+    file, new = PROJECT / ".env", PROJECT / ".env.new"
+    present = file.read_text(encoding="utf-8") if file.exists() else ""
+    content = filled((PROJECT / ".env.example").read_text(encoding="utf-8"), present)
+    if content != present:
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(content)
+        new.rename(file)
+        print(f".env {'has new variables' if present else 'made'}, with random passwords; Git ignores it")
+    file.touch()
 
 
 if __name__ == "__main__":
