@@ -18,10 +18,7 @@ WITH_STORES = { [ "$${MLFLOW_TRACKING_URI:-}" ] || { set -a && source ./.env && 
 # What images hold, each a group of pyproject.toml and a lock.
 IMAGE_LOCKS := api package tracking workbench
 
-# Images and the stack of docker-compose.yml; RUN is what `make stack-run` runs, RAW the raw data it reads.
-IMAGE_PREFIX ?= ml-lifecycle
-IMAGE_TAG ?= local
-MINIO_IMAGE ?= ml-lifecycle-minio:local
+# The stack of docker-compose.yml: RUN is what `make stack-run` runs, RAW the raw data it reads.
 RUN ?= kedro run --env minio
 RAW ?= raw_data
 
@@ -107,7 +104,7 @@ kustomize:  ## Build the pinned kustomize into GOBIN; needs Go
 	go install sigs.k8s.io/kustomize/kustomize/v5@$$(cat deploy/k8s/version)
 
 images: env keys  ## The container images of this commit; MinIO's as well, if there is none
-	python deploy/images.py build tracking api pipelines $$(docker image inspect $(MINIO_IMAGE) >/dev/null 2>&1 || echo minio)
+	python deploy/images.py build tracking api pipelines minio
 
 images-report: env  ## Sizes of the images, the time the service takes to be ready, secrets found in them
 	python deploy/images_report.py
@@ -131,7 +128,7 @@ stack-data: env  ## The locked raw data into the stack's DVC remote
 	$(WITH_ENV) dvc repro --quiet --single-item $(RAW) && dvc push --quiet $(RAW)
 
 stack-run: stack-data  ## kedro run --env minio in a container; the service takes the new version up
-	MODEL_SIGNING_KEY="$$(cat .keys/signing.key)" IMAGE_DIGEST=$$(docker image inspect --format '{{.Id}}' $(IMAGE_PREFIX)-pipelines:$(IMAGE_TAG)) docker compose run --rm --no-deps --no-TTY pipelines $(RUN)
+	$(WITH_ENV) deploy/in-stack $(RUN)
 
 stack-down:  ## Stop the containers; data and models stay
 	docker compose --profile '*' down
@@ -152,9 +149,9 @@ summary: env  ## What a run made, as Markdown, with its pictures, in build/summa
 	$(WITH_STORES) python deploy/summary.py -- "$$VERSION"
 
 reproduce: env  ## Make the version in production again, and compare bit for bit
-	$(WITH_STORES) set -o pipefail && kedro model reproduce @production --no-record --env "$${KEDRO_ENV:-minio}" | tee --append "$${GITHUB_STEP_SUMMARY:-/dev/null}"
+	$(WITH_STORES) set -o pipefail && kedro model reproduce @production --no-record --env "$${KEDRO_ENV:-minio}" | tee -a "$${GITHUB_STEP_SUMMARY:-/dev/null}"
 
-deploy: env keys $(if $(filter compose,$(TARGET)),images)  ## To where TARGET says, compose or k8s; OVERLAY=local, production or gpu
+deploy: env keys  ## To where TARGET says, compose or k8s; OVERLAY=local, production or gpu
 	python deploy/deploy.py $(TARGET) $(if $(OVERLAY),--overlay $(OVERLAY))
 
 keys: env  ## A pair of keys to sign models with, for development, in .keys

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dotenv import dotenv_values
 
 PROJECT = Path(__file__).parents[1]
 OVERLAYS = PROJECT / "deploy/k8s/overlays"
@@ -94,7 +95,7 @@ def need_answer(what: str, instead: str, *command: str) -> str:
 
 
 def settings() -> dict[str, str]:
-    """The variables of .env; those of this process go before them.
+    """The variables of .env alone: keys that the shell has for something else do not get into a cluster.
 
     Raises:
         DeploymentError: there is no .env.
@@ -102,8 +103,7 @@ def settings() -> dict[str, str]:
     file = PROJECT / ".env"
     if not file.exists():
         raise DeploymentError(f"{file} is missing. `make env` writes it, with random passwords.")
-    lines = (line.partition("=") for line in file.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
-    return {name: os.environ.get(name, value) for name, is_pair, value in lines if is_pair}
+    return {name: value or "" for name, value in dotenv_values(file, interpolate=False).items()}
 
 
 def signing_keys(found: dict[str, str]) -> dict[str, Path]:
@@ -118,6 +118,8 @@ def signing_keys(found: dict[str, str]) -> dict[str, Path]:
         for name, variable in named.items()
     }
     for name, file in files.items():
+        if not file.is_file() and os.pathsep in str(file):
+            raise DeploymentError(f"{named[name]} names several keys, and a cluster gets one: name that which signs.")
         if not file.is_file():
             raise DeploymentError(
                 f"There is no key for models: {named[name]} has to be the path of a file, and {file} is none. "
@@ -134,14 +136,18 @@ def compose() -> list[str]:
     need("docker")
     need_answer("No Docker Engine answers", "Start it, or set DOCKER_HOST.", "docker", "version")
     need_answer("Docker has no `compose`", "Install its plugin: docker-compose-plugin.", "docker", "compose", "version")
-    signing_keys(settings())
-    images = need_answer(
-        "The settings are not complete", "`make env` fills .env.", "docker", "compose", "config", "--images"
+    public = PROJECT / (settings().get("SIGNING_PUBLIC_KEY") or ".keys/signing.pub")
+    if not public.is_file():
+        raise DeploymentError(f"There is no public key {public}, which the service trusts. `make keys` makes a pair.")
+    services = need_answer(
+        "The settings are not complete", "`make env` completes .env.", "docker", "compose", "config", "--services"
+    ).split()
+    print(
+        f"Builds the images of this commit, starts {', '.join(sorted(services))} on this machine, "
+        "and waits until they are healthy.",
+        flush=True,
     )
-    for image in sorted(set(images.split())):
-        need_answer(f"There is no image {image}", "`make images` builds it.", "docker", "image", "inspect", image)
-    services = run("docker", "compose", "config", "--services").split()
-    print(f"Starts {', '.join(sorted(services))} on this machine, and waits until they are healthy.", flush=True)
+    watch("make", "images")
     watch("docker", "compose", "up", "--detach", "--wait")
     ports = {"predictions": ("api", "8000"), "runs and models": ("mlflow", "5000"), "objects": ("minio", "9001")}
     return [

@@ -1,7 +1,8 @@
 """Fills .env from .env.example: every variable that is empty there gets a random value of its own, once.
 
-What .env says already stays, also what it says in a comment; variables that are new in the example are added.
-API_KEY_HASHES becomes the digest of API_KEY. Nobody but the owner may read the file.
+What .env says already stays, also what it says in a comment. If it lacks a variable of the example, it gets it, but for
+those that say where servers are and who asks them (AWS_…, MLFLOW_…): to leave them out has a meaning. API_KEY_HASHES
+becomes the digest of API_KEY. Nobody but the owner may read the file.
 """
 
 import hashlib
@@ -13,7 +14,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 RANDOM_BYTES = 20
 KEY, KEY_HASHES = "API_KEY", "API_KEY_HASHES"
-_VARIABLE = re.compile(r"^(# ?)?(\w+)=(.*)$", re.MULTILINE)
+OF_CLIENTS = ("AWS_", "MLFLOW_")
+_VARIABLE = re.compile(r"^(# ?)?(?:export )?(\w+)=(.*)$", re.MULTILINE)
 
 
 def filled(example: str, present: str = "") -> str:
@@ -27,7 +29,7 @@ def filled(example: str, present: str = "") -> str:
     mentioned = {name for _, name, _ in _VARIABLE.findall(present)}
     made: dict[str, str] = {}
     for comment, name, value in _VARIABLE.findall(example):
-        if not comment and name not in mentioned:
+        if not comment and name not in mentioned and not (present and name.startswith(OF_CLIENTS)):
             made[name] = value or secrets.token_hex(RANDOM_BYTES)
     if KEY_HASHES in made and (key := {**known, **made}.get(KEY)):
         made[KEY_HASHES] = hashlib.sha256(key.encode()).hexdigest()

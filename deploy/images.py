@@ -15,6 +15,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from dotenv import dotenv_values
+
 import ml_lifecycle
 from ml_lifecycle.errors import LifecycleError
 from ml_lifecycle.provenance import git
@@ -24,6 +26,9 @@ BASES = PROJECT / "deploy/images.env"
 SBOMS = PROJECT / "build/images"
 #: Targets of the Dockerfile, and the lock of each.
 LOCKS = {"tracking": "tracking", "api": "api", "pipelines": "run", "workbench": "workbench"}
+TARGETS = (*LOCKS, "minio")
+#: What is built if nothing is named.
+USUAL = ("tracking", "api", "pipelines")
 #: Stages of the Dockerfile that put our own files in their places.
 OUR_STAGES = ("api-files", "tracking-files", "pipelines-files")
 
@@ -52,14 +57,20 @@ class Image:
 
 def name_of(target: str) -> str:
     """The name of an image: IMAGE_PREFIX and IMAGE_TAG are those of docker-compose.yml."""
-    return f"{os.environ.get('IMAGE_PREFIX', 'ml-lifecycle')}-{target}:{os.environ.get('IMAGE_TAG', 'local')}"
+    told = settings()
+    return told["MINIO_IMAGE"] if target == "minio" else f"{told['IMAGE_PREFIX']}-{target}:{told['IMAGE_TAG']}"
+
+
+def settings() -> dict[str, str]:
+    """How images are named and what they are built on: the environment says it, else .env, else there are defaults."""
+    defaults = {"IMAGE_PREFIX": "ml-lifecycle", "IMAGE_TAG": "local", **variables(BASES)}
+    told = variables(PROJECT / ".env")
+    return {name: os.environ.get(name) or told.get(name) or value for name, value in defaults.items()}
 
 
 def variables(file: Path) -> dict[str, str]:
-    """Read ``NAME=value`` lines; the environment goes before them."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
-    return {name: os.environ.get(name, value) for name, _, value in pairs}
+    """Read ``NAME=value`` lines, if the file is there."""
+    return {name: value or "" for name, value in dotenv_values(file, interpolate=False).items()}
 
 
 def arguments() -> dict[str, str]:
@@ -108,22 +119,20 @@ def _docker_build(*others: str, **arguments_: str) -> None:
 
 def build(targets: list[str], *, anew: bool = False) -> None:
     """Build images; ``anew``: our own files as if there were no cache, to see that they come out the same."""
-    bases = {
-        **variables(BASES),
-        **{name: value for name, value in variables(PROJECT / ".env").items() if "IMAGE" in name},
-    }
+    bases = settings()
     built_of = arguments()
     owner = {name: value for name in ("KEDRO_UID", "KEDRO_GID") if (value := os.environ.get(name))}
     SBOMS.mkdir(parents=True, exist_ok=True)
     for target in targets:
         if target == "minio":
-            _docker_build("--tag", bases["MINIO_IMAGE"], str(PROJECT / "deploy/minio"),
-                          GO_IMAGE=bases["GO_IMAGE"], DEBIAN_IMAGE=bases["DEBIAN_IMAGE"])  # fmt: skip
+            if Image.of(target) is None:
+                _docker_build("--tag", name_of(target), str(PROJECT / "deploy/minio"),
+                              GO_IMAGE=bases["GO_IMAGE"], DEBIAN_IMAGE=bases["DEBIAN_IMAGE"])  # fmt: skip
             continue
         labels = options("--label", _labels(built_of, bases["PYTHON_IMAGE"]))
         named = ["--target", target, "--tag", name_of(target)]
         if anew:
-            named += ["--no-cache-filter", ",".join(OUR_STAGES)]
+            named += ["--no-cache-filter", ",".join([*OUR_STAGES, target])]
         _docker_build(*named, *labels, str(PROJECT), PYTHON_IMAGE=bases["PYTHON_IMAGE"], **owner, **built_of)
         lock = PROJECT / f"requirements/{LOCKS[target]}.txt"
         listed = [
@@ -138,22 +147,34 @@ def build(targets: list[str], *, anew: bool = False) -> None:
         print(f"{name_of(target)}, its packages in {(SBOMS / target).relative_to(PROJECT)}.cdx.json")
 
 
+def _target(name: str) -> str:
+    if name not in TARGETS:
+        raise argparse.ArgumentTypeError(f"'{name}' is no image; allowed are {', '.join(TARGETS)}")
+    return name
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser("build")
-    building.add_argument("target", nargs="*", default=["tracking", "api", "pipelines"], choices=[*LOCKS, "minio"])
+    building.add_argument("target", nargs="*", default=USUAL, type=_target, help=", ".join(TARGETS))
     building.add_argument("--anew", action="store_true", help="our own files not from the cache")
     commands.add_parser("arguments")
     given = parser.parse_args()
     try:
         if given.command == "build":
-            build(given.target, anew=given.anew)
+            build(list(given.target), anew=given.anew)
         else:
             print(shlex.join(options("--build-arg", arguments())))
     except LifecycleError as error:
         raise SystemExit(f"Error: {error.message}") from None
+    except FileNotFoundError as error:
+        raise SystemExit(
+            f"Error: there is no `{error.filename}` on the PATH. docs/how-to/deploy.md says what is needed."
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"Error: `{error.cmd[0]}` ended with {error.returncode}; above it says why.") from None
 
 
 if __name__ == "__main__":

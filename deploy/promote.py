@@ -184,6 +184,8 @@ def carry_out(promotion: Promotion, smoke: Smoke | None) -> int:
         if smoke:
             smoke.passes(wanted)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, nobody has seen the version answer
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, signal.SIG_IGN)  # for Kedro below as well: who asks twice does not stop the way back
         because = str(error) or type(error).__name__
         print(f"Error: the service at {smoke.service.url if smoke else ''}: {because}", file=sys.stderr, flush=True)
         promotion.go_back(wanted, f"the service did not take version {wanted.version} up: {because}"[:500])

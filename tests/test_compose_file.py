@@ -55,7 +55,7 @@ def holds_no_password(found: Services) -> Iterator[str]:
     for name, service in found.items():
         for variable, value in service.get("environment", {}).items():
             secret = SECRET.search(variable) and not variable.endswith(("_ID", "_KEYS"))
-            if secret and not re.fullmatch(r"\$\{\w+:\?[^}]+\}|\$\{MODEL_SIGNING_KEY:-\}", str(value)):
+            if secret and not re.fullmatch(r"\$\{\w+:\?[^}]+\}|\$\{SIGNING_KEY:-\}", str(value)):
                 yield f"{name} has {variable}"
 
 

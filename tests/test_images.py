@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -39,11 +41,48 @@ def test_public_base_images_are_exact() -> None:
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comments are none of it."""
-    (tmp_path / "file.env").write_text("# NOTE=1\nONE_IMAGE=a:1\nOTHER_IMAGE=b:2\n", encoding="utf-8")
-    monkeypatch.setenv("OTHER_IMAGE", "mine:3")
-    assert images.variables(tmp_path / "file.env") == {"ONE_IMAGE": "a:1", "OTHER_IMAGE": "mine:3"}
-    assert images.variables(tmp_path / "none.env") == {}
+    """And the file before what is usual; comments and empty values say nothing."""
+    text = "# GO_IMAGE=a:1\nMINIO_IMAGE=b:2\nexport PYTHON_IMAGE='c:3'\nIMAGE_TAG=\n"
+    (tmp_path / ".env").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(images, "PROJECT", tmp_path)
+    for name in (*BASES, "IMAGE_PREFIX", "IMAGE_TAG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MINIO_IMAGE", "mine:4")
+    named = {"MINIO_IMAGE": "mine:4", "PYTHON_IMAGE": "c:3"}
+    assert images.settings() == {"IMAGE_PREFIX": "ml-lifecycle", "IMAGE_TAG": "local", **BASES, **named}
+    assert (images.name_of("minio"), images.name_of("api")) == ("mine:4", "ml-lifecycle-api:local")
+
+
+@pytest.mark.parametrize(
+    ("words", "built"), [([], ["tracking", "api", "pipelines"]), (["minio", "api"], ["minio", "api"])]
+)
+def test_without_a_name_the_usual_ones_are_built(
+    words: list[str], built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `make project-images` calls it."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(images, "build", lambda targets, **_: asked.append(targets))
+    monkeypatch.setattr(sys, "argv", ["images.py", "build", *words])
+    images.main()
+    assert asked == [built]
+
+
+def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With those that are known."""
+    monkeypatch.setattr(sys, "argv", ["images.py", "build", "apo"])
+    with pytest.raises(SystemExit):
+        images.main()
+    assert "'apo' is no image; allowed are tracking, api, pipelines, workbench, minio" in capsys.readouterr().err
+
+
+def test_a_machine_without_docker_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In one line; git is there."""
+    (tmp_path / "git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(images, "SBOMS", tmp_path / "boms")
+    monkeypatch.setattr(sys, "argv", ["images.py", "build", "api"])
+    with pytest.raises(SystemExit, match=r"^Error: there is no `docker` on the PATH\."):
+        images.main()
 
 
 def test_images_are_told_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,10 +53,8 @@ home = pathlib.Path({home!r})
 words = sys.argv[1:]
 with (home / "calls").open("a") as log:
     log.write(json.dumps([words, ""]) + "\\n")
-answers = {{"config --images": "an-image", "config --services": "api", "port api": "127.0.0.1:8000",
+answers = {{"config --services": "api", "port api": "127.0.0.1:8000",
            "port mlflow": "127.0.0.1:5000", "port minio": "127.0.0.1:9001"}}
-if words[:2] == ["image", "inspect"] and (home / "no-image").exists():
-    sys.exit("No such image")
 print(answers.get(" ".join(words[1:3]), ""))
 """
 
@@ -299,9 +297,21 @@ def test_needs_the_program(deploy: ModuleType, monkeypatch: pytest.MonkeyPatch, 
         deploy.k8s("local")
 
 
-def test_starts_and_prints_addresses(deploy: ModuleType, docker: StandIn) -> None:
+@pytest.fixture
+def make(docker: StandIn) -> StandIn:
+    """A stand-in for make, beside that for docker, which fails if it is told to."""
+    script = docker.home.parent / "bin/make"
+    log = f'echo "[[\\"make\\", \\"$1\\"], \\"\\"]" >>"{docker.home}/calls"'
+    script.write_text(f'#!/bin/sh\n{log}\n[ ! -e "{docker.home}/broken" ]\n', encoding="utf-8")
+    script.chmod(0o755)
+    return docker
+
+
+def test_builds_starts_and_prints_addresses(deploy: ModuleType, make: StandIn) -> None:
     told = deploy.compose()
-    assert ["compose", "up", "--detach", "--wait"] in [words for words, _ in docker.calls()]
+    calls = [words for words, _ in make.calls()]
+    up = ["compose", "up", "--detach", "--wait"]
+    assert calls.index(["compose", "config", "--services"]) < calls.index(["make", "images"]) < calls.index(up)
     assert told[:3] == [
         "predictions: http://127.0.0.1:8000",
         "runs and models: http://127.0.0.1:5000",
@@ -309,10 +319,32 @@ def test_starts_and_prints_addresses(deploy: ModuleType, docker: StandIn) -> Non
     ]
 
 
-def test_names_a_missing_image(deploy: ModuleType, docker: StandIn) -> None:
-    (docker.home / "no-image").touch()
-    with pytest.raises(deploy.DeploymentError, match=r"^There is no image an-image\. `make images` builds it"):
+def test_starts_nothing_if_images_cannot_be_built(deploy: ModuleType, make: StandIn) -> None:
+    (make.home / "broken").touch()
+    with pytest.raises(deploy.DeploymentError, match=r"^`make images` ended with 1"):
         deploy.compose()
+    assert not [words for words, _ in make.calls() if "up" in words]
+
+
+def test_compose_needs_the_public_key(deploy: ModuleType, make: StandIn, project: Path) -> None:
+    (project / ".keys/signing.pub").unlink()
+    with pytest.raises(deploy.DeploymentError, match=r"^There is no public key .*signing\.pub.*`make keys`"):
+        deploy.compose()
+    assert not [words for words, _ in make.calls() if words[0] == "make"]
+
+
+def test_a_cluster_gets_one_public_key(deploy: ModuleType, kubectl: StandIn, project: Path) -> None:
+    with (project / ".env").open("a", encoding="utf-8") as file:
+        file.write("MODEL_VERIFYING_KEYS=old.pub:new.pub\n")
+    with pytest.raises(deploy.DeploymentError, match=r"MODEL_VERIFYING_KEYS names several keys, and a cluster gets"):
+        deploy.k8s("local")
+
+
+def test_keys_of_the_shell_stay_there(
+    deploy: ModuleType, kubectl: StandIn, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-an-administrator")
+    assert "of-an-administrator" not in deploy.settings().values()
 
 
 def test_compose_needs_its_program(deploy: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The Compose stack of a small copy of the project, with images built from it."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,8 @@ def compose(small_project: ProjectCopy) -> Iterator[Compose]:
         stack.make("stack")
         yield stack
     finally:
-        stack.run("docker", "compose", "--profile", "*", "logs", "--no-color", check=False)
+        logs = stack.run("docker", "compose", "--profile", "*", "logs", "--no-color", "--tail", "200", check=False)
+        sys.stderr.write(logs.stdout)  # which pytest shows beside what failed
         stack.run("docker", "compose", "--profile", "*", "down", "--volumes", check=False)
 
 

@@ -110,7 +110,7 @@ def test_the_same_commit_gives_the_same_layers(compose: Compose, tmp_path: Path)
 
 
 def test_the_report_prints_sizes_secrets_and_start(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
-    """It fails if the service took longer than it may, and for nothing else; what it prints is shown."""
+    """What it prints is shown. It complains of nothing, unless this machine was too busy for the start in time."""
     compose.project.run("kedro", "run")
     done = compose.make("images-report", check=False)
     for target in TARGETS:

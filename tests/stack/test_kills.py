@@ -1,8 +1,6 @@
 """Each container is killed under a light load; the stack comes back by itself."""
 
 import json
-import os
-import signal
 import threading
 import time
 from collections import Counter
@@ -65,7 +63,7 @@ def test_comes_back(compose: Compose, served: dict[str, Any], load: Load, servic
     before = json.loads(compose.kedro("model", "list", "--env", "minio", "--json").stdout)["versions"]
     (told,) = json.loads(compose.docker("inspect", compose.container(service)))
     killed = time.monotonic()
-    os.kill(told["State"]["Pid"], signal.SIGKILL)
+    compose.kill(told["State"]["Pid"])
     while not healthy(compose, service, told["State"]["Pid"]):
         assert time.monotonic() < killed + 300
         time.sleep(0.5)

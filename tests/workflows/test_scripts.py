@@ -142,7 +142,14 @@ def test_a_pair_of_ones_own_is_not_overwritten(machine: Machine) -> None:
 )
 def test_what_somebody_typed_is_not_executed(machine: Machine, text: str) -> None:
     """Neither by make nor by the shell: it arrives as it is."""
-    for name in ("pyproject.toml", "requirements/uv.txt", "requirements/build.txt", "requirements/dev.txt", ".env"):
+    for name in (
+        "pyproject.toml",
+        "requirements/uv.txt",
+        "requirements/build.txt",
+        "requirements/dev.txt",
+        ".env.example",
+        ".env",
+    ):
         (machine.path / name).parent.mkdir(exist_ok=True)
         (machine.path / name).touch()
     (machine.path / ".venv/bin").mkdir(parents=True)
