@@ -118,7 +118,8 @@ FROM ${BASE_IMAGE} AS project
 ARG KEDRO_UID=10001
 ARG KEDRO_GID=10001
 WORKDIR /home/kedro_docker
-ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 DVC_SITE_CACHE_DIR=/tmp/dvc
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 DVC_SITE_CACHE_DIR=/tmp/dvc \
+    GIT_PYTHON_REFRESH=quiet
 USER ${KEDRO_UID}:${KEDRO_GID}
 CMD ["kedro", "run"]
 
