@@ -14,6 +14,7 @@ DIGEST = f"sha256:{'ab' * 32}"
 DOCKER = f"""#!/bin/sh
 printf '%s\\n' "$*" >>"$NOTES"
 [ "$1 $2" = "login ghcr.io" ] && cat >>"$NOTES"
+env | grep -A 1 -E '^(MODEL_)?SIGNING_KEY=' >"$NOTES.keys"
 case "$*" in
   *RepoDigests*pipelines*) printf 'elsewhere/pipelines@{DIGEST}\\nghcr.io/acme/flights/pipelines@{DIGEST}\\n' ;;
   *RepoDigests*) for name; do :; done; echo "${{name%:*}}@{DIGEST}" ;;
@@ -51,7 +52,7 @@ def machine(tmp_path: Path) -> Machine:
     """Return a machine with a clone of which only the scripts matter."""
     for name in ("bin", "deploy", "docs/how-to", "src/ml_lifecycle", ".keys"):
         (tmp_path / name).mkdir(parents=True)
-    scripts = ("deploy/train", "deploy/publish", "deploy/promote.py", "deploy/asking.py")
+    scripts = ("deploy/train", "deploy/in-stack", "deploy/publish", "deploy/promote.py", "deploy/asking.py")
     for name in ("Makefile", "docs/how-to/flight.json", *scripts):
         (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
         (tmp_path / name).chmod(0o755)
@@ -74,6 +75,23 @@ def test_training_names_secrets_and_tells_none(machine: Machine) -> None:
     for option in ("--rm", "--read-only", "--cap-drop ALL", "--security-opt no-new-privileges"):
         assert f" {option} " in told
     assert told.endswith(" ml-lifecycle-pipelines:local kedro run --env minio")
+
+
+@pytest.mark.parametrize(
+    ("script", "variable"), [("deploy/train", "MODEL_SIGNING_KEY"), ("deploy/in-stack", "SIGNING_KEY")]
+)
+@pytest.mark.parametrize("given", ["itself", "its path", "nothing"])
+def test_the_key_to_sign_with(machine: Machine, script: str, variable: str, given: str) -> None:
+    """The container gets the key, whether a variable holds it or its path; without one it is that of `make keys`."""
+    key = SECRETS["MODEL_SIGNING_KEY"]
+    (machine.path / "team.key").write_text(key, encoding="utf-8")
+    (machine.path / ".keys/signing.key").write_text(key, encoding="utf-8")
+    others = {name: value for name, value in SECRETS.items() if name != "MODEL_SIGNING_KEY"}
+    named = {"itself": {"MODEL_SIGNING_KEY": key}, "its path": {"MODEL_SIGNING_KEY": "team.key"}, "nothing": {}}[given]
+    ended = machine.run(script, "kedro", "run", **others, **STORES, **named)
+    assert ended.returncode == 0, ended.stderr
+    assert f"\n{variable}={key}\n" in "\n" + (machine.path / "notes.keys").read_text(encoding="utf-8")
+    assert "BEGIN" not in machine.notes
 
 
 def test_training_in_an_image_of_a_registry(machine: Machine) -> None:
