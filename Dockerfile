@@ -26,13 +26,13 @@ RUN ./environment api
 RUN ./bytecode.py aiohttp fastapi fastapi_swagger holidays httptools jinja2 markdown mlflow.artifacts \
     mlflow.tracking model_signing.signing model_signing.verifying msgspec onnxruntime prometheus_client.multiprocess \
     pydantic_settings s3fs uvicorn uvloop \
- && ./root.py /root && cp -a /opt/venv /root/opt && ./dated /root
+ && ./root.py /environment && ./placed
 
 FROM tools AS tracking-environment
 COPY requirements/tracking.txt requirements/
 RUN ./environment tracking
 RUN ./bytecode.py boto3 minio mlflow.cli mlflow.server.fastapi_app mlflow.store.db.utils psycopg s3fs \
- && ./dated /opt/venv
+ && ./placed
 
 FROM tools AS pipelines-environment
 COPY requirements/run.txt requirements/
@@ -40,12 +40,12 @@ RUN ./environment run
 RUN ./bytecode.py dvc.cli dvc.repo kedro.framework.cli kedro.framework.session kedro_datasets.pandas \
     kedro_mlflow.framework.hooks mlflow.onnx model_signing.signing model_signing.verifying onnxruntime optuna pandera.pandas \
     s3fs skl2onnx sklearn.ensemble sqlalchemy \
- && ./dated /opt/venv
+ && ./placed
 
 FROM pipelines-environment AS workbench-environment
 COPY requirements/workbench.txt requirements/
 RUN ./environment workbench
-RUN ./bytecode.py jupyterlab.labapp kedro_viz.launchers.cli && ./dated /opt/venv
+RUN ./bytecode.py jupyterlab.labapp kedro_viz.launchers.cli && ./placed
 
 # ---- Our files, each in its place below /ours
 
@@ -92,7 +92,7 @@ LABEL org.opencontainers.image.title="ml-lifecycle tracking" \
       org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /app
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app/src
-COPY --from=tracking-environment /opt/venv /opt/venv
+COPY --from=tracking-environment /environment/ /
 COPY --from=tracking-files /ours/ /
 USER 10001:10001
 EXPOSE 5000
@@ -104,7 +104,7 @@ FROM scratch AS api
 LABEL org.opencontainers.image.title="ml-lifecycle api" \
       org.opencontainers.image.description="Predictions over HTTP by a registered model" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=api-environment /root/ /
+COPY --from=api-environment /environment/ /
 COPY --from=api-files /ours/ /
 WORKDIR /app
 ENV PATH=/opt/venv/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1 API_HOST=0.0.0.0 API_CACHE=/app/build
@@ -127,7 +127,7 @@ FROM project AS workbench
 LABEL org.opencontainers.image.title="ml-lifecycle workbench" \
       org.opencontainers.image.description="The pipelines with JupyterLab and Kedro-Viz" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=workbench-environment /opt/venv /opt/venv
+COPY --from=workbench-environment /environment/ /
 COPY --from=pipelines-files /ours/ /
 EXPOSE 4141 8888
 
@@ -135,5 +135,5 @@ FROM project AS pipelines
 LABEL org.opencontainers.image.title="ml-lifecycle pipelines" \
       org.opencontainers.image.description="From locked raw data to a registered model and its predictions" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=pipelines-environment /opt/venv /opt/venv
+COPY --from=pipelines-environment /environment/ /
 COPY --from=pipelines-files /ours/ /
