@@ -104,10 +104,14 @@ def _lock(project: ProjectCopy) -> str:
     return (project.path / "requirements/run.txt").read_text(encoding="utf-8")
 
 
-def test_the_command_of_the_readme_is_answered(service: Service) -> None:
-    """As it stands there, but for the port: with curl, or what curl would send where there is none."""
-    page = (PROJECT / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^curl .*/predict .*$", page, re.MULTILINE)
+README_CURLS = re.findall(r"^curl .*/predict .*$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_commands_of_the_readme_are_answered(service: Service, number: int) -> None:
+    """As they stand there, but for the port, with and without a key: with curl, or what curl would send."""
+    assert len(README_CURLS) == 2
+    command = README_CURLS[number]
     arguments = shlex.split(command.replace("http://127.0.0.1:8000", service.url))
     if shutil.which("curl"):
         told = subprocess.check_output(arguments, cwd=PROJECT)
