@@ -91,6 +91,7 @@ class Compose:
             key=self.secret("AWS_ACCESS_KEY_ID"),
             secret=self.secret("AWS_SECRET_ACCESS_KEY"),
             endpoint_url=self.secret("AWS_ENDPOINT_URL"),
+            use_listings_cache=False,  # others write there
         )
         paths = files.find("ml-data/07_model_output/prediction_log")
         log = ds.dataset([path for path in paths if path.endswith(".parquet")], filesystem=files, format="parquet")
