@@ -178,6 +178,9 @@ def test_only_main_promotes(world: World) -> None:
         ran = world.runner.run("promote.yml", "workflow_dispatch", "promote", settings=given)
     finally:
         world.runner.project.run("git", "switch", "--quiet", "main")
+        world.runner.project.run(
+            "git", "branch", "--quiet", "--delete", "--force", "mine"
+        )  # act names either of the two
     assert "make promote" not in ran.told
     assert world.moves()[-1][1] == BETTER
 
