@@ -127,6 +127,10 @@ def test_no_image_gets_more_than_it_needs() -> None:
     assert next(line for line in lines if not line.startswith("#")) == "*"
     named = {line[1:] for line in lines if line.startswith("!")}
     assert not named & {".", ".git", ".env", ".keys", "data", "build", "mlruns"}
+    of_git = (PROJECT / ".gitignore").read_text(encoding="utf-8")
+    for line in ("conf/**/*credentials*", "!conf/minio/credentials.yml"):  # credentials that Git does not take
+        assert lines.index(line) > lines.index("!conf")
+        assert line.replace("!conf", "!/conf") in of_git
 
 
 def test_the_service_is_locked_without_what_makes_models() -> None:

@@ -127,7 +127,9 @@ def resources_are_bounded(manifests: list[Manifest]) -> list[str]:
 
 
 def _amount(quantity: Any) -> Decimal:
-    number, unit = re.fullmatch(r"([\d.]+)([A-Za-z]*)", str(quantity)).groups()  # type: ignore[union-attr]
+    matched = re.fullmatch(r"([\d.]+)([A-Za-z]*)", str(quantity))
+    assert matched, f"{quantity} is no quantity of Kubernetes"
+    number, unit = matched.groups()
     return Decimal(number) * _UNITS[unit]
 
 
