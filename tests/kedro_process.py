@@ -5,7 +5,7 @@ imported.
 """
 
 import atexit
-import multiprocessing
+import multiprocessing.context
 import multiprocessing.forkserver
 import os
 import subprocess
@@ -13,6 +13,8 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from coverage.multiproc import original_bootstrap
 
 from ml_lifecycle import defaults
 
@@ -23,8 +25,13 @@ LIBRARIES = [
     "s3fs", "skl2onnx", "sklearn.ensemble", "sklearn.inspection", "sklearn.linear_model", "sqlalchemy",
 ]  # fmt: skip
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(LIBRARIES)
+multiprocessing.forkserver.set_forkserver_preload(LIBRARIES)
+
+
+class Forked(multiprocessing.context.ForkServerProcess):
+    """A process of which coverage is not measured: what runs in it is a copy of the project, not the project."""
+
+    _bootstrap = original_bootstrap
 
 
 def _start_server() -> None:
@@ -63,9 +70,7 @@ def run(arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]
     """Run ``kedro …`` in a folder with nothing but the given variables; take what it printed."""
     _start_server()
     with tempfile.NamedTemporaryFile() as stdout, tempfile.NamedTemporaryFile() as stderr:
-        process = _context.Process(
-            target=_be_kedro, args=(arguments, folder, dict(environment), stdout.name, stderr.name)
-        )
+        process = Forked(target=_be_kedro, args=(arguments, folder, dict(environment), stdout.name, stderr.name))
         process.start()
         process.join()
         out, err = (Path(file.name).read_text(encoding="utf-8") for file in (stdout, stderr))
