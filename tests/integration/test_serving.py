@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tritonclient.http as triton
 
@@ -137,13 +138,18 @@ def test_an_open_inference_client_is_answered(service: Service, project: Project
     assert model.predict(computed).tolist() == found.tolist()
 
 
+def _ids(part: Path) -> set[str]:
+    """The requests that a part of the log is about."""
+    return set(pd.read_parquet(part, columns=["request_id"])["request_id"])
+
+
 def test_an_answer_is_traced_to_what_made_it(service: Service, project: ProjectCopy) -> None:
     """`kedro model trace` finds the answer, the inputs it was given for, and the version."""
     example = service.get("/model").json["request"]["example"]
     answer = service.post("/predict", {**example, "flight_key": "traced"}).json
     folder = project.results / "07_model_output/prediction_log"
     deadline = time.monotonic() + 30
-    while not any(path.name.startswith("w") for path in folder.rglob("*.parquet")):
+    while not any(answer["request_id"] in _ids(path) for path in folder.rglob("w*.parquet")):
         assert time.monotonic() < deadline, "the answer was not moved to the log"
         time.sleep(0.2)
     result = project.run("kedro", "model", "trace", answer["request_id"], "--env", "test", "--json")
