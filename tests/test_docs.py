@@ -36,7 +36,6 @@ BIN = Path(sys.executable).parent
 #: Third parties warn as their command lines are imported; `kedro run` itself shows none of these.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:'BaseCommand' is deprecated:DeprecationWarning"),  # kedro-viz 12.5
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # MLflow 3.17
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),  # kedro-mlflow 2.0.3
 ]
 ADR_SECTIONS = ["Status", "Context", "Decision", "Consequences"]
