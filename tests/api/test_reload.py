@@ -11,9 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fastapi import FastAPI
+from starlette.types import Message
 from uvicorn.config import STARTUP_FAILURE
 
 import candidates
+from ml_lifecycle.api import create_app
 from ml_lifecycle.api.measurements import Measurements
 from ml_lifecycle.api.model_cache import CURRENT, LogStatus, ModelCache, Status
 from ml_lifecycle.api.reload import Reload
@@ -169,10 +172,8 @@ def test_a_status_that_cannot_be_counted_ends_no_start_and_is_looked_at_again(em
     assert any(line["event"] == "the cache cannot be read" for line in empty.log_lines())
 
 
-@pytest.fixture
-def reload(empty: Service) -> Iterator[Reload]:
-    """What looks at the cache, without a service around it."""
-    settings = Settings(
+def _settings(empty: Service) -> Settings:
+    return Settings(
         model=empty.model,
         alias=ALIAS,
         tracking_uri=NO_REGISTRY,
@@ -181,8 +182,46 @@ def reload(empty: Service) -> Iterator[Reload]:
         prediction_log=str(empty.log_folder),
         authentication="off",
     )
+
+
+@pytest.fixture
+def reload(empty: Service) -> Iterator[Reload]:
+    """What looks at the cache, without a service around it."""
     with ThreadPoolExecutor(1) as executor:
-        yield Reload(settings, Slot(), Measurements(), executor)
+        yield Reload(_settings(empty), Slot(), Measurements(), executor)
+
+
+@pytest.mark.parametrize("path", ["/ready", "/ping", "/model", "/v2/models/small_model"])
+def test_a_process_without_a_model_looks_before_it_refuses_as_another_of_its_service_may_have_answered(
+    empty: Service, path: str
+) -> None:
+    """Its duties have not begun, so nothing looks but the request; a caller who goes away ends no look."""
+    app = create_app(_settings(empty))
+
+    async def first_come_first_served() -> list[int]:
+        before = await _status(app, path)
+        place(empty.cache, empty.keys)
+        gone = asyncio.create_task(_status(app, path))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return [before, *await asyncio.gather(*(_status(app, path) for _ in range(3)))]
+
+    assert asyncio.run(first_come_first_served()) == [503, 200, 200, 200]
+
+
+async def _status(app: FastAPI, path: str) -> int:
+    """The status of an answer, asked for without a server."""
+    told: list[Message] = []
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")], "query_string": b""}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    await app(scope, receive, send)
+    return int(told[0]["status"])
 
 
 def test_a_look_that_failed_is_made_again_although_nothing_has_changed(empty: Service, reload: Reload) -> None:

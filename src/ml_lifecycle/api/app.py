@@ -123,6 +123,7 @@ class Service:
         app.guard = Guard(
             app.answer,
             shorter={route.path: route.endpoint for route in predictions if not route.param_convertors},
+            catch_up=self.reload.catch_up,
             authentication=self.authentication,
             measurements=self.measurements,
             routes=[route.path for route in app.routes if isinstance(route, Route)],

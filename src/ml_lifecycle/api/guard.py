@@ -1,7 +1,7 @@
 """What every request passes: id, key, limits; and what every answer gets: headers, a line in the log, a count."""
 
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +20,8 @@ from ml_lifecycle.api.settings import is_loopback
 
 #: Asked by what watches over the service, which has no key.
 OPEN = frozenset({"/health", "/ping", "/ready", "/v2/health/live", "/v2/health/ready"})
+#: What a process tells of itself, whether it has a model or not.
+OF_PROCESS = frozenset({"/health", "/latency", "/metrics", "/v2/health/live"})
 #: For people, in a browser.
 _PAGES = "default-src 'none'; script-src 'self'; style-src 'self'{}; img-src 'self' data:; connect-src 'self'; "
 _FRAMES = "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -46,6 +48,7 @@ class Guard:
     Args:
         app: what answers.
         shorter: what answers POST requests to some paths, without a search among all paths.
+        catch_up: called before whatever may ask for the model.
         authentication: knows the keys; None lets everybody ask.
         measurements: count.
         routes: the paths there are.
@@ -58,13 +61,14 @@ class Guard:
         app: ASGIApp,
         *,
         shorter: Mapping[str, ASGIApp],
+        catch_up: Callable[[], Awaitable[None]],
         authentication: Authentication | None,
         measurements: Measurements,
         routes: Collection[str],
         max_body_bytes: int,
         log_requests: bool,
     ) -> None:
-        self._app, self._shorter = app, shorter
+        self._app, self._shorter, self._catch_up = app, shorter, catch_up
         self._authentication, self._measurements = authentication, measurements
         self._routes, self._max_body = frozenset(routes), max_body_bytes
         self._log_requests = log_requests
@@ -89,6 +93,8 @@ class Guard:
         try:
             try:
                 self._admit(scope, call, path)
+                if path not in OF_PROCESS:
+                    await self._catch_up()
                 app = self._shorter.get(path, self._app) if scope["method"] == "POST" else self._app
                 await app(scope, receive, answer)
             except Problem as problem:

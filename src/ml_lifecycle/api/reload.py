@@ -1,6 +1,7 @@
 """Takes what the attendant fetched into service: verified once more, loaded, warmed, and then swapped without a gap."""
 
 import asyncio
+import contextlib
 import gc
 from concurrent.futures import Executor
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ class Reload:
         self._tried: Current | None = None
         self._refused: Refused | None = None
         self._counted = 0
+        self._looking = asyncio.Lock()
         self.status = Status()
         self.current: Current | None = None
 
@@ -42,10 +44,17 @@ class Reload:
 
     async def look(self) -> None:
         """Look at the cache, if it has changed: take what is current into service, if it verifies and answers."""
-        if self._stamp is None or self._cache.changed(self._stamp):
-            stamp = self._cache.stamp()
-            await self._look()
-            self._stamp = stamp  # a look that failed is no look
+        async with self._looking:
+            if self._stamp is None or self._cache.changed(self._stamp):
+                stamp = self._cache.stamp()
+                await self._look()
+                self._stamp = stamp  # a look that failed is no look
+
+    async def catch_up(self) -> None:
+        """Look now if no model answers here: another process of the service may have told callers that one does."""
+        if self._slot.model is None:
+            with contextlib.suppress(Exception):  # the looks that are due anyway tell of it
+                await asyncio.shield(self.look())  # a caller who goes away ends no look
 
     async def _look(self) -> None:
         self.status = self._cache.read_status()
