@@ -20,7 +20,7 @@ STAND_INS = PROJECT / "tests/workflows/actions"
 ACT = Path(sys.executable).with_name("act")
 #: What a runner or an outer pytest says of itself is not handed on.
 OF_GITHUB = ("GITHUB_", "RUNNER_", "ACTIONS_", "PYTEST_")
-SECONDS = 600
+SECONDS = 1200
 
 
 def _stand_ins(workflow: Path) -> list[str]:
@@ -59,7 +59,8 @@ class Act:
         """Make a copy the main branch of a repository at GitHub."""
         project.run("git", "branch", "--move", "--force", "main")
         project.run("git", "config", "remote.origin.url", "https://github.com/Acme/flights.git")
-        (project.path / ".venv").symlink_to(sys.prefix)
+        if not (project.path / ".venv").exists():
+            (project.path / ".venv").symlink_to(sys.prefix)
         for file in (project.path / "pyproject.toml", *project.path.glob("requirements/*.txt")):
             os.utime(file, (1, 1))  # older than the environment, which make need not build
         (folder / "config/act").mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,14 @@ import pyarrow.dataset as ds
 import s3fs
 
 from project_copy import MODEL, ProjectCopy, environment
+from servers import free_port
 
 #: The raw data of the small copy.
 RAW = "conf/test/dvc.yaml:raw_sample"
 #: Of an action that waits for containers, in seconds.
 PATIENCE = 600
+#: By which the stack is reached; several stacks on one machine share none.
+PORTS = ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT", "JUPYTER_PORT", "VIZ_PORT")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Compose:
 
     project: ProjectCopy
     variables: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, project: ProjectCopy, name: str, images: str) -> "Compose":
+        """Describe a stack and images of its own for a copy that has no .env yet."""
+        ports = {port: str(free_port()) for port in PORTS}
+        stack = cls(project, {**ports, "STACK_NAME": name, "IMAGE_PREFIX": images, "IMAGE_TAG": "test"})
+        stack.make(".env")
+        file = project.path / ".env"
+        text = file.read_text(encoding="utf-8").replace(":9000", f":{ports['MINIO_PORT']}")
+        file.write_text(text.replace(":5000", f":{ports['MLFLOW_PORT']}"), encoding="utf-8")
+        return stack
+
+    def remove(self) -> None:
+        """Remove its containers and its data, if there are any."""
+        self.run("docker", "compose", "--profile", "*", "down", "--volumes", check=False)
 
     def run(self, *command: str, check: bool = True, given: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a command on the host, in the copy, with a text on its standard input."""

@@ -1,4 +1,4 @@
-"""The jobs of ci.yml that need no service of GitHub's and no Docker, executed: green, and red with a test that fails.
+"""The jobs of ci.yml with tests, executed: green, and red with one that fails. tests/stack/test_ci.py has the others.
 
 Which tests the jobs run is cut down from outside, by what pytest reads from the environment: all of them take an hour.
 """
@@ -26,14 +26,6 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Act:
     """Return the project on a runner, after the checkout."""
     folder = tmp_path_factory.mktemp("runner")
     return Act.on(ProjectCopy.of_clone(folder / "project"), folder)
-
-
-def test_lint_is_green(runner: Act) -> None:
-    """Style, types, layers and generated pages, with a cache that is named by the hash of the locks."""
-    ran = runner.run("ci.yml", "push", "lint")
-    assert ran.is_green, ran.told[-3000:]
-    assert re.search(r"key uv-Linux-3\.11-[0-9a-f]{64}\b", ran.told)
-    assert "make lint" in ran.told
 
 
 def test_tests_are_green(runner: Act) -> None:

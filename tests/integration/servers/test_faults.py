@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 RUN = ("kedro", "run", "--env", "minio")
 SCORE = (*RUN, "--pipelines", "serving")
 PREPARE = (*RUN, "--pipelines", "data_engineering")
+#: For a server that stays away for all of a run; by default each request is made again for 15 seconds.
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 MODEL_FILE = "ml-data/06_models/model.onnx"
 Outcome = subprocess.CompletedProcess[str]
 
@@ -260,7 +262,7 @@ def test_tracking_server_killed_between_training_and_registration(site: Site, tr
     """The finished model is kept, and the printed command registers it, with its origin, without training again."""
     before = site.versions
     site.to_tracking.on_request("PUT", "provenance.json", tracking_server.kill)
-    failed = site.workplace.run(*RUN, "--params", "model.random_forest.n_estimators=11", check=False)
+    failed = site.workplace.run(*RUN, "--params", "model.random_forest.n_estimators=11", check=False, **IMPATIENT)
     line = the_error(failed)
     assert f"The tracking server at {site.to_tracking.url} does not answer" in line
     assert "--from-nodes package_model" in line
@@ -285,7 +287,7 @@ def test_a_run_does_not_go_on_with_what_another_wrote(site: Site, tracking_serve
     """Where another run has written in between, going on is refused, and starting over succeeds: nothing is mixed."""
     before = site.versions
     site.to_tracking.on_request("PUT", "provenance.json", tracking_server.kill)
-    failed = site.workplace.run(*RUN, check=False)
+    failed = site.workplace.run(*RUN, check=False, **IMPATIENT)
     tracking_server.start()
     site.workplace.run(*PREPARE, "--params", "flights.delay_threshold_minutes=30")
     refused = site.resume(failed, check=False)
@@ -305,7 +307,7 @@ def test_tracking_server_killed_within_registration(site: Site, tracking_server:
     """A version that exists without a decision about it gets one by the printed command; there is no second one."""
     before = site.versions
     site.to_tracking.on_request("POST", "model-versions/set-tag", tracking_server.kill)
-    failed = site.workplace.run(*RUN, check=False)
+    failed = site.workplace.run(*RUN, check=False, **IMPATIENT)
     assert "--from-nodes package_model" in the_error(failed)
     tracking_server.start()
     (new,) = set(site.versions) - set(before)
