@@ -23,10 +23,10 @@ COPY deploy/images/ .
 FROM tools AS api-environment
 COPY requirements/api.txt requirements/
 RUN ./environment api
-RUN ./bytecode.py aiohttp fastapi fastapi_swagger holidays httptools jinja2 markdown mlflow.artifacts \
-    mlflow.tracking model_signing.signing model_signing.verifying msgspec onnxruntime prometheus_client.multiprocess \
-    pydantic_settings s3fs uvicorn uvloop \
- && ./root.py /environment && ./placed
+RUN set -- aiohttp fastapi fastapi_swagger filecmp holidays httptools jinja2 markdown mlflow.artifacts mlflow.tracking \
+    model_signing.signing model_signing.verifying msgspec numpy.typing omegaconf onnxruntime prometheus_client.multiprocess \
+    pydantic_settings s3fs uvicorn.protocols.http.httptools_impl uvloop \
+ && ./bytecode.py "$@" && ./root.py /environment && ROOT=/environment ./bytecode.py "$@" && ./placed
 
 FROM tools AS tracking-environment
 COPY requirements/tracking.txt requirements/
@@ -53,7 +53,9 @@ FROM api-environment AS api-files
 WORKDIR /source
 COPY pyproject.toml README.md ./
 COPY src src
-RUN /build/package wheel /ours && PYTHONPATH=src /build/bytecode.py ml_lifecycle.api
+RUN /build/package wheel /ours \
+ && ROOT=/ours PYTHONPATH=$(echo /ours/opt/venv/lib/python3.*/site-packages) /build/bytecode.py \
+    ml_lifecycle.api.__main__ ml_lifecycle.api.app ml_lifecycle.api.duties
 COPY conf /ours/app/conf
 RUN mkdir -p /ours/app/build && chown 10001:10001 /ours/app/build && /build/dated /ours
 

@@ -33,19 +33,19 @@ test: env  ## The whole test suite, with coverage
 	$(PYTEST)
 
 test-full: env  ## The main job on all 336,776 flights, in a fresh clone
-	pytest -m full --no-cov
+	pytest -m full --no-cov tests/full
 
 test-fallback: env  ## The tests of the object store once more, on SeaweedFS
-	$(PYTEST) -m "servers and not any_store and not browser" --object-store weed --no-cov
+	$(PYTEST) -m "servers and not any_store and not browser" --object-store weed --no-cov tests/integration/servers
 
 test-workflows: env  ## The workflows of CI, executed on this machine with act
-	$(PYTEST) -m workflows --no-cov
+	$(PYTEST) -m workflows --no-cov tests/workflows
 
 test-browser: env  ## MLflow's page of a run and the pages of the service, in Chromium
-	pytest -m browser --no-cov
+	pytest -m browser --no-cov tests/api tests/integration/servers
 
 test-stack: env  ## Images and the Compose stack, built and run; needs a Docker Engine
-	pytest -m stack --no-cov
+	pytest -m stack --no-cov tests/stack
 
 test-k8s: env kustomize  ## The manifests and make deploy on an API server of Kubernetes, which Go builds first; needs etcd
 	CGO_ENABLED=0 go -C tests/k8s/server build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$(go -C tests/k8s/server list -m -f '{{.Version}}' k8s.io/kubernetes)" -o $(CURDIR)/build/k8s/ tool && pytest -m k8s_server --no-cov tests/k8s

@@ -1,9 +1,11 @@
 """What the images are: small, without secrets, not root's, the same from the same commit."""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import images
@@ -18,9 +20,9 @@ TARGETS = ("tracking", "api", "pipelines")
 PREFIX = "ml-lifecycle-small"
 
 
-def inspected(compose: Compose, target: str) -> dict:
+def inspected(compose: Compose, target: str, tag: str = "test") -> dict:
     """What the engine knows of an image."""
-    (told,) = json.loads(compose.docker("image", "inspect", f"{PREFIX}-{target}:test"))
+    (told,) = json.loads(compose.docker("image", "inspect", f"{PREFIX}-{target}:{tag}"))
     return dict(told)
 
 
@@ -70,6 +72,22 @@ print(*(name for name in ("kedro", "dvc", "sklearn", "pandas", "pyarrow", "fasta
 """
 
 
+def test_the_service_compiles_nothing_as_it_starts(compose: Compose) -> None:
+    """What it loads is compiled already: it cannot keep what it compiles."""
+    there = compose.run("docker", "run", "--rm", f"{PREFIX}-api:test", "python", "-c", UNCOMPILED)
+    assert "" == there.stdout.strip()
+
+
+UNCOMPILED = """
+import sys
+from importlib.util import cache_from_source
+from pathlib import Path
+import ml_lifecycle.api.__main__, ml_lifecycle.api.app, ml_lifecycle.api.duties
+files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
+print(*(file for file in files if file.endswith(".py") and not Path(cache_from_source(file)).exists()))
+"""
+
+
 PLANTED = f"""
 FROM {PREFIX}-tracking:test
 USER 0
@@ -99,10 +117,41 @@ def test_the_same_commit_gives_the_same_layers(compose: Compose, tmp_path: Path)
     """Files of ours that were written at another time, in another place, without any cache."""
     other = tmp_path / "project"
     subprocess.run(["git", "clone", "--quiet", str(compose.project.path), str(other)], check=True)
-    built = {target: inspected(compose, target)["RootFS"]["Layers"] for target in TARGETS}
     again = Compose(type(compose.project)(other), {**compose.variables, "IMAGE_TAG": "again"})
     shutil.copy(compose.project.path / ".env", other / ".env")
     again.run(sys.executable, "deploy/images.py", "build", "--anew", *TARGETS)
     for target in TARGETS:
-        (told,) = json.loads(again.docker("image", "inspect", f"{PREFIX}-{target}:again"))
-        assert built[target] == told["RootFS"]["Layers"]
+        ids = [inspected(compose, target, tag)["RootFS"]["Layers"] for tag in ("test", "again")]
+        assert len(ids[0]) == len(ids[1])
+        for number in [number for number, (one, other_one) in enumerate(zip(*ids, strict=True)) if one != other_one]:
+            one, other_one = (held(f"{PREFIX}-{target}:{tag}", number, tmp_path) for tag in ("test", "again"))
+            assert one == other_one
+
+
+def held(image: str, number: int, folder: Path) -> dict[str, tuple[object, ...]]:
+    """What a layer holds, in whichever order: Docker 20.10 has two, and its cache may bring the other one."""
+    saved = folder / "image.tar"
+    subprocess.run(["docker", "image", "save", "--output", str(saved), image], check=True)
+    with tarfile.open(saved) as archive:
+        (told,) = json.load(archive.extractfile("manifest.json"))
+        with tarfile.open(fileobj=archive.extractfile(told["Layers"][number])) as layer:
+            return {file.name: facts(layer, file) for file in layer}
+
+
+def facts(layer: tarfile.TarFile, file: tarfile.TarInfo) -> tuple[object, ...]:
+    """What makes a file the same as another."""
+    content = layer.extractfile(file).read() if file.isfile() else b""
+    return file.type, file.mode, file.uid, file.gid, file.mtime, file.linkname, hashlib.sha256(content).hexdigest()
+
+
+def test_another_date_makes_another_layer(tmp_path: Path) -> None:
+    """The comparison sees what a layer holds."""
+    found = []
+    for date in (0, 0, 1):
+        with tarfile.open(tmp_path / "layer.tar", "w") as layer:
+            file = tarfile.TarInfo("file")
+            file.mtime = date
+            layer.addfile(file)
+        with tarfile.open(tmp_path / "layer.tar") as layer:
+            found.append(facts(layer, layer.next()))
+    assert (True, False) == (found[0] == found[1], found[1] == found[2])

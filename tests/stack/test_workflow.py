@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,15 +19,15 @@ from project_copy import ProjectCopy
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("default")]
 
 LISTED = "--no-cov --collect-only --quiet tests/test_moments.py tests/stack"
-REPORTED = re.compile(r"\| (.*(?:10001:10001|secrets in layers|ready after).*)")
+REPORTED = re.compile(r"\| (ml-lifecycle-\S+:.*(?:10001:10001|secrets in layers|ready after).*)")
 TARGETS = ("tracking", "api", "pipelines")
 
 
 @pytest.fixture
-def stack(small_project: ProjectCopy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+def stack(tmp_path: Path) -> Iterator[Compose]:
     """Describe a stack for a runner; whatever the job leaves of it is removed."""
-    project = small_project.clone(tmp_path_factory.mktemp("runner") / "project")
-    (project.path / ".env").unlink(missing_ok=True)
+    project = ProjectCopy.of_clone(tmp_path / "project")
+    project.make_small()
     project.run("python", "docs/generate.py")  # its pages tell of the parameters, which are small
     project.commit()
     found = Compose.of(project, f"ml-lifecycle-{os.getpid()}-runner", "ml-lifecycle-runner")
