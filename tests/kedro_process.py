@@ -20,9 +20,11 @@ from ml_lifecycle import defaults
 
 #: Third parties, in which most of the time goes that a command takes to start.
 LIBRARIES = [
-    "dvc.repo", "dvc_s3", "kedro.config", "kedro.io", "kedro.pipeline", "kedro_datasets.pandas", "matplotlib.pyplot",
-    "mlflow.onnx", "model_signing.signing", "model_signing.verifying", "onnxruntime", "optuna", "pandera.pandas",
-    "s3fs", "skl2onnx", "sklearn.ensemble", "sklearn.inspection", "sklearn.linear_model", "sqlalchemy",
+    "IPython", "dvc.repo", "dvc_s3", "holidays", "jinja2", "kedro.config", "kedro.io", "kedro.pipeline",
+    "kedro_datasets.pandas", "matplotlib.pyplot", "mlflow.onnx", "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store", "model_signing.signing", "model_signing.verifying", "onnxruntime",
+    "optuna", "pandera.pandas", "s3fs", "skl2onnx", "sklearn.ensemble", "sklearn.inspection", "sklearn.linear_model",
+    "sqlalchemy",
 ]  # fmt: skip
 
 multiprocessing.forkserver.set_forkserver_preload(LIBRARIES)
