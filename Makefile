@@ -38,7 +38,7 @@ test-full: env  ## The main job on all 336,776 flights, in a fresh clone
 test-fallback: env  ## The tests of the object store once more, on SeaweedFS
 	$(PYTEST) -m "servers and not any_store and not browser" --object-store weed --no-cov tests/integration/servers
 
-test-workflows: env  ## The workflows of CI, executed on this machine with act
+test-workflows: env  ## The workflows of CI, executed on this machine with act; needs a Docker Engine
 	$(PYTEST) -m workflows --no-cov tests/workflows
 
 test-browser: env  ## MLflow's page of a run and the pages of the service, in Chromium

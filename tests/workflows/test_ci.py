@@ -1,4 +1,4 @@
-"""The jobs of ci.yml with tests, executed: green, and red with one that fails. The others are in tests/stack.
+"""The jobs of ci.yml with tests, executed: green, and red with one that fails.
 
 Which tests the jobs run is cut down from outside, by what pytest reads from the environment: all of them take an hour.
 """

@@ -16,7 +16,7 @@ from act import Act
 from compose import RAW, Compose, registered
 from project_copy import ProjectCopy
 
-pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.workflows, pytest.mark.filterwarnings("default")]
 
 LISTED = "--no-cov --collect-only --quiet tests/test_moments.py tests/stack"
 REPORTED = re.compile(r"\| (ml-lifecycle-\S+:.*(?:10001:10001|secrets in layers|ready after).*)")
