@@ -55,7 +55,7 @@ def test_a_push_to_main_of_a_fork_is_green(stack: Compose, capsys: pytest.Captur
     report = REPORTED.findall(told)
     assert "ready after" in report[-1]
     with capsys.disabled():
-        sys.stdout.write("\n{}\n".format("\n".join(report)))
+        sys.stderr.write("\n{}\n".format("\n".join(report)))  # as shown by workers of pytest
     number, digest = registered(told.partition("make stack-run")[2])
     summary = (runner.artifacts / "model/summary.md").read_text(encoding="utf-8")
     assert digest in summary
