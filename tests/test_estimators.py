@@ -1,6 +1,7 @@
 """Estimators: grown in stages, independent of threads, at ease with gaps and unknown categories."""
 
 import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,19 @@ def test_the_number_of_threads_does_not_matter(
     )
     trees = [[tree.tree_.threshold.tolist() for tree in fitted.named_steps["classifier"]] for fitted in (one, several)]
     assert trees[0] == trees[1]
+
+
+def test_threads_leave_the_filters_of_warnings(
+    train: pd.DataFrame, table_roles: TableRoles, small_models: ModelOptions
+) -> None:
+    """What is shown of warnings is the same after fits and predictions by threads, which change the filters."""
+    filters, before = warnings.filters, list(warnings.filters)
+    for _ in range(10):
+        unfitted = build(small_models.random_forest, table_roles, n_jobs=4)
+        fitted = estimators.fit(unfitted, train[table_roles.columns], train["row_target"])
+        estimators.probabilities(fitted, train[table_roles.columns])
+        assert warnings.filters is filters
+        assert list(filters) == before
 
 
 @pytest.mark.parametrize(

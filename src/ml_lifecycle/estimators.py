@@ -1,6 +1,7 @@
 """scikit-learn pipelines: encoding, imputation and estimator in one object."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -82,10 +83,11 @@ def _fit_in_stages(classifier: BaseEstimator, count: str, noun: str, x: npt.NDAr
 def fit(pipeline: Pipeline, x: pd.DataFrame, y: pd.Series) -> Pipeline:
     """Fit a new pipeline, reporting progress; the result does not depend on the number of threads.
 
-    Linear algebra runs in one thread, because the order of its sums depends on the threads.
+    Linear algebra runs in one thread, because the order of its sums depends on the threads. The filters of warnings,
+    which scikit-learn's threads mix up (`sklearn.utils.parallel._FuncWrapper`), are left as they were.
     """
     columns, classifier = pipeline.named_steps["columns"], pipeline.named_steps["classifier"]
-    with threadpool_limits(limits=1, user_api="blas"):
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         encoded = np.asarray(columns.fit_transform(x), dtype=np.float32)
         if isinstance(classifier, RandomForestClassifier):
             _fit_in_stages(classifier, "n_estimators", "trees", encoded, y)
@@ -95,3 +97,9 @@ def fit(pipeline: Pipeline, x: pd.DataFrame, y: pd.Series) -> Pipeline:
             classifier.fit(encoded, y)
             logger.info("fit: %d iterations of at most %d", int(classifier.n_iter_[0]), classifier.max_iter)
     return pipeline
+
+
+def probabilities(fitted: Pipeline, x: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Predict the probability of the positive class, one per row; the filters of warnings are left as they were."""
+    with warnings.catch_warnings():
+        return np.asarray(fitted.predict_proba(x)[:, 1])

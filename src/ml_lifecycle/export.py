@@ -14,6 +14,7 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
+from ml_lifecycle import estimators
 from ml_lifecycle.errors import LifecycleError
 from ml_lifecycle.onnx_model import OUTPUT, ROLES, THRESHOLD, OnnxModel
 from ml_lifecycle.roles import TableRoles
@@ -167,7 +168,7 @@ def compare(
     Raises:
         ExportError: the largest difference is above the tolerance.
     """
-    expected = pipeline.predict_proba(features)[:, 1]
+    expected = estimators.probabilities(pipeline, features)
     difference = np.abs(expected - probabilities)
     report = {
         "rows": len(difference),

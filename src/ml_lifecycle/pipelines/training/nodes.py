@@ -81,7 +81,7 @@ def search_options(
     def quality(trial: optuna.Trial) -> float:
         options = suggest(trial, model.chosen)
         fitted = _fit(train, options, roles.numeric, roles.categorical, seed)
-        scores = fitted.predict_proba(choose[roles.columns])[:, 1]
+        scores = estimators.probabilities(fitted, choose[roles.columns])
         scored = metrics.Scored.of(choose["row_target"], scores, bins=1)
         reached = metrics.rounded(scored.metrics(np.ones(len(choose)))[search.metric])
         trials.append({"options": options.model_dump(), search.metric: reached})
@@ -125,7 +125,7 @@ def score_baselines(
         numeric = [column for column in columns if column in roles.numeric]
         categorical = [column for column in columns if column in roles.categorical]
         fitted = _fit(train, baseline, numeric, categorical, seed)
-        scores[name] = fitted.predict_proba(judge[[*numeric, *categorical]])[:, 1].astype(np.float32)
+        scores[name] = estimators.probabilities(fitted, judge[[*numeric, *categorical]]).astype(np.float32)
     return scores.reset_index(drop=True)
 
 
