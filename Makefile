@@ -98,10 +98,10 @@ bench-serving: env  ## The service under load against others; needs wrk. PEERS=1
 	python -m benchmarks.serving $(if $(PEERS),--peers) $(if $(PROFILE),--profile)
 
 minio:  ## Build the pinned MinIO server into GOBIN; needs Go
-	go install github.com/minio/minio@$$(cat deploy/minio/version)
+	deploy/go-tool github.com/minio/minio "$$(cat deploy/minio/version)"
 
 kustomize:  ## Build the pinned kustomize into GOBIN; needs Go
-	go install sigs.k8s.io/kustomize/kustomize/v5@$$(cat deploy/k8s/version)
+	deploy/go-tool sigs.k8s.io/kustomize/kustomize/v5 "$$(cat deploy/k8s/version)"
 
 images: env keys  ## The container images of this commit; MinIO's as well, if there is none
 	python deploy/images.py build tracking api pipelines minio

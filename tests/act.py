@@ -36,6 +36,17 @@ class Ran:
     is_green: bool
     told: str
 
+    @property
+    def why(self) -> str:
+        """What the jobs with a failing step told up to there; without one, the end of it all.
+
+        Jobs run side by side, so that the lines of one are not the last ones, nor in one piece.
+        """
+        lines = re.sub("\x1b\\[[0-9;]*m", "", self.told).splitlines()
+        ends = {line.partition("]")[0]: number for number, line in enumerate(lines) if "Failure - " in line}
+        pieces = [[line for line in lines[: end + 1] if line.startswith(job)][-50:] for job, end in ends.items()]
+        return "\n".join("\n".join(piece) for piece in pieces or [lines[-50:]])
+
 
 def validated(workflow: Path, folder: Path) -> Ran:
     """Compare a file with the schema of workflows; the folder is for what act wants to keep."""
