@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import images
@@ -87,21 +87,14 @@ def _read(archive: tarfile.TarFile, file: tarfile.TarInfo) -> bytes:
 def _registry() -> Iterator[str]:
     """Serve the registry that `make run` has filled, on loopback."""
     port = _free_port()
-    command = [
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        f"sqlite:///{images.PROJECT / 'mlflow.db'}",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as server:
+    store = f"sqlite:///{images.PROJECT / 'mlflow.db'}"
+    command = ["mlflow", "server", "--backend-store-uri", store, "--port", str(port), "--workers", "1"]
+    with (
+        tempfile.NamedTemporaryFile() as told,
+        subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, start_new_session=True) as server,
+    ):
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", 120)
+            _wait_for(f"http://127.0.0.1:{port}/health", 120, lambda: Path(told.name).read_text(errors="replace"))
             yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(server.pid, signal.SIGTERM)
@@ -113,14 +106,14 @@ def _free_port() -> int:
         return int(opened.getsockname()[1])
 
 
-def _wait_for(url: str, seconds: float) -> float:
-    """Ask until the answer is 200; return after how many seconds."""
+def _wait_for(url: str, seconds: float, told: Callable[[], str]) -> None:
+    """Ask until the answer is 200; without one, say what the server told."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):  # noqa: S310 - an address of ours
-            return time.monotonic() - began
+            return
         time.sleep(0.02)
-    raise SystemExit(f"Error: {url} does not answer with 200 within {seconds:.0f} s.")
+    raise SystemExit(f"Error: {url} does not answer with 200 within {seconds:.0f} s. It told:\n{told()}")
 
 
 def seconds_to_ready(image: str) -> float:
@@ -135,7 +128,7 @@ def seconds_to_ready(image: str) -> float:
     volume, port = f"images-report-{os.getpid()}", _free_port()
     with _registry() as registry:
         command = [
-            "docker", "run", "--detach", "--rm", "--network", "host", *_HARDENED, "--volume", f"{volume}:/app/build",
+            "docker", "run", "--detach", "--network", "host", *_HARDENED, "--volume", f"{volume}:/app/build",
             "--volume", f"{public}:/app/.keys/signing.pub:ro", "--volume", f"{artifacts}:{artifacts}:ro",
             *images.options("--env", {
                 "API_HOST": "127.0.0.1", "API_PORT": str(port), "API_AUTHENTICATION": "off",
@@ -154,10 +147,16 @@ def _started(command: list[str], port: int) -> float:
     began = time.monotonic()
     container = subprocess.check_output(command, text=True).strip()
     try:
-        _wait_for(f"http://127.0.0.1:{port}/ready", 60)
+        _wait_for(f"http://127.0.0.1:{port}/ready", 60, lambda: _log(container))
         return time.monotonic() - began
     finally:
-        subprocess.run(["docker", "stop", container], check=True, stdout=subprocess.DEVNULL)
+        for action in ("stop", "rm"):
+            subprocess.run(["docker", action, container], check=True, stdout=subprocess.DEVNULL)
+
+
+def _log(container: str) -> str:
+    command = ["docker", "logs", container]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
 
 
 def report() -> int:
