@@ -161,7 +161,7 @@ def test_secrets_are_known_by_their_names(tmp_path: Path) -> None:
 
 def test_the_report_tells_what_is_exceeded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An image that is too large, root's, holds a secret or starts too slowly makes it fail; each is named."""
-    monkeypatch.setattr(images_report, "seconds_to_ready", lambda _: 1.0)
+    monkeypatch.setattr(images_report, "seconds_to_ready", lambda _: [1.0])
     monkeypatch.setattr(images_report, "secrets_in", lambda *_: [])
     good = {"api": images.Image("our-api", "sha256:1", 370_000_000, ("a",), "10001:10001")}
     monkeypatch.setattr(images.Image, "of", good.get)
@@ -170,7 +170,7 @@ def test_the_report_tells_what_is_exceeded(monkeypatch: pytest.MonkeyPatch, caps
 
     bad = {"api": images.Image("our-api", "sha256:1", 401_000_000, ("a",), "root")}
     monkeypatch.setattr(images.Image, "of", bad.get)
-    monkeypatch.setattr(images_report, "seconds_to_ready", lambda _: 3.2)
+    monkeypatch.setattr(images_report, "seconds_to_ready", lambda _: [3.4, 3.2])
     monkeypatch.setattr(images_report, "secrets_in", lambda *_: ["history: config holds API_KEY"])
     assert images_report.report() == 1
     assert capsys.readouterr().err.splitlines() == [
@@ -178,4 +178,25 @@ def test_the_report_tells_what_is_exceeded(monkeypatch: pytest.MonkeyPatch, caps
         "Error: our-api runs as 'root', not as a number other than 0",
         "Error: history: config holds API_KEY",
         "Error: ready after 3.20 s; allowed are 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts"),
+    [([1.0] * 30, 5), ([4.0] * 4 + [2.9] + [1.0] * 30, 5), ([4.0] * 12 + [2.9] * 30, 13), ([4.0] * 30, 20)],
+)
+def test_a_slow_start_is_tried_again(seconds: list[float], starts: int) -> None:
+    """Beside other work a start may take several times as long; a service that is slow each time is called slow."""
+    coming = iter(seconds)
+    assert images_report.enough(lambda: next(coming)) == seconds[:starts]
+
+
+def test_what_does_not_get_ready_leaves_its_words() -> None:
+    """The last of them, without those on the questions that it was asked."""
+    said = [f"line {number}" for number in range(30)] + ['{"event":"request","route":"/ready"}'] * 50
+    with pytest.raises(SystemExit) as ended:
+        images_report.wait_for("http://127.0.0.1:9/ready", 0.1, lambda: "\n".join(said))
+    assert str(ended.value).splitlines() == [
+        "Error: http://127.0.0.1:9/ready does not answer with 200 within 0.1 s. It told:",
+        *said[10:30],
     ]
